@@ -1,0 +1,240 @@
+"""Taking connections in: TLS or plain by the first byte, a certificate by name, and an end to each of them.
+
+Every connection is a task that catches what goes wrong and tells the journal by kind; one that is idle too long is
+cut, so nothing here waits without a limit. What is served on a connection is `http`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import ssl
+import traceback
+import weakref
+from collections.abc import Callable
+
+from pytest_gatekeeper._origin.http import HttpServer
+from pytest_gatekeeper._origin.journal import Journal, RawStream
+from pytest_gatekeeper._origin.script import Script
+from pytest_gatekeeper._proxy.stream import Stream, StreamCut, TcpStream
+from pytest_gatekeeper._proxy.tls import TlsFailure, TlsStream
+
+__all__ = ["Reception", "RecordedStream"]
+
+BACKLOG = 1024
+LINGER = 2.0  # seconds for a client to take the last answer and finish
+_TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1
+
+
+class RecordedStream:
+    """A stream that keeps a copy of everything that passes."""
+
+    def __init__(self, lower: Stream, raw: RawStream) -> None:
+        self._lower = lower
+        self._raw = raw
+        self._returned: list[bytes] = []
+
+    async def receive(self) -> bytes:
+        if self._returned:
+            return self._returned.pop()
+        data = await self._lower.receive()
+        self._raw.add_received(data)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        if data:
+            self._returned.append(data)
+
+    async def send(self, data: bytes) -> None:
+        self._raw.add_sent(data)
+        await self._lower.send(data)
+
+    @property
+    def activity(self) -> float:
+        return self._lower.activity
+
+    @property
+    def ragged(self) -> bool:
+        return self._lower.ragged
+
+    def take(self) -> bytes:
+        if self._returned:
+            return self._returned.pop()
+        data = self._lower.take()
+        self._raw.add_received(data)
+        return data
+
+    def write(self, data: bytes) -> None:
+        self._raw.add_sent(data)
+        self._lower.write(data)
+
+    async def drain(self) -> None:
+        await self._lower.drain()
+
+    async def finish(self) -> None:
+        await self._lower.finish()
+
+    def close(self) -> None:
+        self._lower.close()
+
+    def abort(self, error: OSError | None = None) -> None:
+        self._lower.abort(error)
+
+    def on_end(self, callback: Callable[[], None] | None) -> None:
+        self._lower.on_end(callback)
+
+
+def describe(error: Exception) -> str:
+    """What went wrong, without anything that was sent: only our own and the system's texts are kept."""
+    if isinstance(error, TlsFailure):
+        return f"TLS failed: {error}"
+    if isinstance(error, OSError):
+        return f"a connection broke: {type(error).__name__}: {error.strerror or error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return f"an answer failed: {type(error).__name__}{place}"
+
+
+class Reception:
+    """The connections of one stub. Everything here runs on the proxy's thread.
+
+    Attributes:
+        port: of the listener, 0 before `open`.
+    """
+
+    def __init__(self, script: Script, journal: Journal, *, idle_limit: float, record_raw: bool) -> None:
+        self._script = script
+        self._journal = journal
+        self._idle_limit = idle_limit
+        self._record_raw = record_raw
+        self._names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
+        self._open: set[asyncio.Task[None]] = set()
+        self._streams: weakref.WeakSet[TcpStream] = weakref.WeakSet()  # the tasks may be done, the bytes on their way
+        self._timers: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
+        self._server: asyncio.Server | None = None
+        self._shut = False
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # without a certificate: `_choose` brings it
+        self._context.num_tickets = 0
+        self._context.set_alpn_protocols(["http/1.1"])
+        self._context.sni_callback = self._choose
+        self.port = 0
+
+    async def open(self) -> None:
+        """Listen on a free port of the loopback address."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: TcpStream(self._admit), "127.0.0.1", 0, backlog=BACKLOG)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        """Stop listening and cut every connection; returns when the tasks have ended, or after a second.
+
+        Once begun it goes on, even when whoever asked for it has no time left.
+        """
+        self._closing = asyncio.ensure_future(self._shut_down())
+        await asyncio.shield(self._closing)
+
+    async def _shut_down(self) -> None:
+        self._shut = True
+        if self._server is not None:
+            await stop_listening(self._server)
+        for tcp in list(self._streams):
+            tcp.abort(StreamCut("test"))
+        tasks = set(self._open)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1.0)
+
+    # ---- one connection
+
+    def _admit(self, tcp: TcpStream) -> None:
+        if self._shut:  # asyncio had it accepted already
+            tcp.abort()
+            return
+        self._streams.add(tcp)
+        task = asyncio.get_running_loop().create_task(self._attend(tcp))
+        self._open.add(task)
+        self._watch(task, tcp)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        self._timers.pop(task).cancel()
+
+    def _watch(self, task: asyncio.Task[None], tcp: TcpStream) -> None:
+        """Cut a connection that has been idle for too long; look again when it could next be."""
+        loop = task.get_loop()
+        left = tcp.activity + self._idle_limit - loop.time()
+        if left <= 0:
+            self._journal.failed(f"a connection was cut after {self._idle_limit:g} s without a byte")
+            tcp.abort(StreamCut("idle"))
+            task.cancel()
+            return
+        self._timers[task] = loop.call_later(left, self._watch, task, tcp)
+
+    async def _attend(self, tcp: TcpStream) -> None:
+        try:
+            await self._serve(tcp)
+        except Exception as error:  # noqa: BLE001 - the loop must never see it
+            self._journal.failed(describe(error))
+            tcp.abort()
+        finally:
+            tcp.close()
+
+    async def _serve(self, tcp: TcpStream) -> None:
+        first = await tcp.receive()
+        if not first:
+            return
+        tcp.unread(first)
+        stream: Stream = tcp
+        tls, sni = first[0] == _TLS_HANDSHAKE, None
+        if tls:
+            stream = session = TlsStream(tcp, self._context, server_side=True)
+            await session.handshake()
+            sni = self._names.get(session.session)
+        if self._record_raw:
+            stream = RecordedStream(stream, self._journal.stream())
+        await HttpServer(stream, self._script, self._journal, tls=tls, sni=sni).serve()
+        await _part(stream)
+
+    def _choose(self, session: ssl.SSLObject, sni: str | None, _: ssl.SSLContext) -> int | None:
+        """OpenSSL's question for a certificate (RFC 6066 section 3); nothing may be raised here."""
+        try:
+            session.context = self._script.context(sni)
+        except Exception as error:  # noqa: BLE001 - OpenSSL has no use for it
+            self._journal.failed(f"no certificate could be made: {type(error).__name__}")
+            return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+        if sni is not None:
+            self._names[session] = sni
+        return None
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close a listener without dropping a connection that is being accepted.
+
+    asyncio makes an accepted connection's transport one turn of the loop later, and fails, leaving the socket open, if
+    its server has been closed meanwhile; so stop accepting, let that turn pass, then close.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        with contextlib.suppress(NotImplementedError):  # a loop without readers has no such turn
+            loop.remove_reader(sock.fileno())
+    await asyncio.sleep(0)
+    server.close()
+
+
+async def _part(stream: Stream) -> None:
+    """Finish, and let the client take everything and finish too: a close before that would reset the connection."""
+    try:
+        await stream.finish()
+        await asyncio.wait_for(_exhaust(stream), LINGER)
+    except (OSError, asyncio.TimeoutError):
+        stream.abort()
+    else:
+        stream.close()
+
+
+async def _exhaust(stream: Stream) -> None:
+    while await stream.receive():
+        pass

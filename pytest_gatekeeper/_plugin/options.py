@@ -1,0 +1,168 @@
+"""Options and ini keys: registered, read once, checked.
+
+Every key is read in `pytest_configure` into one frozen `Options`; what is wrong there is a `UsageError` that names key,
+value and place, before anything is collected. The checks of single values are here too, since the marker shares them.
+Only pytest and the standard library are imported: this module is loaded in every run of every user.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+
+import pytest
+
+__all__ = ["Options", "SecretsMode", "add_options", "host_list", "one_of", "read_options", "seconds"]
+
+T = TypeVar("T")
+
+SecretsMode = Literal["auto", "real", "canary"]
+SECRETS = ("auto", "real", "canary")
+
+_PREFIX = "gatekeeper_"
+_NUMBER: Literal["float", "string"] = "float" if pytest.version_tuple >= (9, 0) else "string"  # native TOML has numbers
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line and the ini file say.
+
+    Attributes:
+        config: a gatekeeper.yaml, or None.
+        config_source: where `config` was said, for messages.
+        secrets: which sources are real.
+        allow_network: whether upstreams that are neither routed nor loopback may be dialled.
+        idle_timeout, upstream_timeout: seconds, above 0.
+        no_proxy: hosts that clients shall reach directly.
+    """
+
+    config: Path | None = None
+    config_source: str = ""
+    secrets: SecretsMode = "auto"
+    allow_network: bool = False
+    idle_timeout: float = 120.0
+    upstream_timeout: float = 60.0
+    no_proxy: tuple[str, ...] = ()
+
+
+# ------------------------------------------------------------------ single values
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """A check for one of these words."""
+
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return value
+
+    return check
+
+
+def seconds(value: object) -> float:
+    """A number of seconds above 0, also as text."""
+    try:
+        number = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else math.nan
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError("must be a number of seconds above 0")
+    return number
+
+
+def host_list(value: object) -> tuple[str, ...]:
+    """A list of host names."""
+    if not isinstance(value, (list, tuple, set, frozenset)) or not all(isinstance(item, str) for item in value):
+        raise TypeError("must be a list of host names")
+    for item in value:
+        if not item or item != "".join(item.split()) or "," in item or "/" in item:
+            raise ValueError(f"{item!r} in it is no host name")
+    return tuple(value)
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """Host names, one a line or several, with commas or white space between."""
+    lines = cast("list[str]", value)
+    return host_list([word for line in lines for word in line.replace(",", " ").split()])
+
+
+# ------------------------------------------------------------------ registering
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register the options and their ini keys."""
+    group = parser.getgroup("gatekeeper", "credentials in tests (pytest-gatekeeper)")
+
+    def option(name: str, metavar: str, text: str) -> None:
+        group.addoption(f"--gatekeeper-{name}", dest=_PREFIX + name.replace("-", "_"), metavar=metavar, help=text)
+
+    option("config", "PATH", "the gatekeeper.yaml whose rules are in force; without one there are none")
+    option("secrets", "MODE", "auto (env and static real, the others made up), real (all fetched) or canary (none)")
+    group.addoption(
+        "--gatekeeper-allow-network",
+        dest="gatekeeper_allow_network",
+        action="store_true",
+        default=None,
+        help="dial upstreams that are neither routed nor loopback",
+    )
+    option("idle-timeout", "SECONDS", "silence after which the proxy closes a connection (120)")
+    option("upstream-timeout", "SECONDS", "time for dial, handshake and response head together (60)")
+    parser.addini("gatekeeper_config", "see --gatekeeper-config; relative to the ini file", "string", "")
+    parser.addini("gatekeeper_secrets", "see --gatekeeper-secrets", "string", Options.secrets)
+    parser.addini("gatekeeper_allow_network", "see --gatekeeper-allow-network", "bool", default=False)
+    parser.addini("gatekeeper_idle_timeout", "see --gatekeeper-idle-timeout", _NUMBER, Options.idle_timeout)
+    parser.addini("gatekeeper_upstream_timeout", "see --gatekeeper-upstream-timeout", _NUMBER, Options.upstream_timeout)
+    parser.addini("gatekeeper_no_proxy", "hosts that clients under test reach directly", "linelist", [])
+
+
+# ------------------------------------------------------------------ reading
+
+
+def read_options(config: pytest.Config) -> Options:
+    """Read and check every key. Raises UsageError that names key, value and place."""
+    path, source = _config_path(config)
+    return Options(
+        config=path,
+        config_source=source,
+        secrets=cast("SecretsMode", _read(config, "secrets", one_of(*SECRETS))),
+        allow_network=_read(config, "allow_network", bool),
+        idle_timeout=_read(config, "idle_timeout", seconds),
+        upstream_timeout=_read(config, "upstream_timeout", seconds),
+        no_proxy=_read(config, "no_proxy", _words),
+    )
+
+
+def _config_path(config: pytest.Config) -> tuple[Path | None, str]:
+    """The file and where it was named; relative to the ini file, or on the command line to where pytest was called."""
+    said, source = _raw(config, "config")
+    if not said:
+        return None, ""
+    from_ini = config.getoption("gatekeeper_config", None) is None and config.inipath is not None
+    folder = config.inipath.parent if from_ini and config.inipath is not None else config.invocation_params.dir
+    return folder / Path(str(said)).expanduser(), source
+
+
+def _read(config: pytest.Config, name: str, check: Callable[[object], T]) -> T:
+    value, source = _raw(config, name)
+    try:
+        return check(value)
+    except (TypeError, ValueError) as error:
+        raise pytest.UsageError(f"{source}: {value!r} {error}") from None
+
+
+def _raw(config: pytest.Config, name: str) -> tuple[object, str]:
+    """The value as said, and where: the command line wins."""
+    key = _PREFIX + name
+    value = config.getoption(key, None)
+    if value is not None:
+        return value, f"--{key.replace('_', '-')} on the command line"
+    overrides = config.getoption("override_ini", None) or []
+    overridden = any(text.partition("=")[0].strip() == key for text in overrides)
+    source = f"{key} {'on the command line (-o)' if overridden else f'in {config.inipath}'}"
+    try:
+        return config.getini(key), source
+    except (TypeError, ValueError, pytest.UsageError) as error:
+        raise pytest.UsageError(f"{source}: {error}") from None

@@ -1,0 +1,322 @@
+"""What outlives a test: the configuration, the port, and the facts that tests leave behind.
+
+A `Run` is made in `pytest_configure` and kept under one stash key; it is cheap until a test asks for a proxy. One port
+serves all tests of a process, since clients cache a proxy's URL, and each test has a proxy object and a recorder of its
+own. What is printed is `report`'s, what travels between processes `xdist`'s.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_gatekeeper._plugin.marker import Plan, make_plan, plan_of
+from pytest_gatekeeper._plugin.options import Options, read_options
+
+if TYPE_CHECKING:
+    from pytest_gatekeeper._core.model import Settings
+    from pytest_gatekeeper._core.scope import Fact
+    from pytest_gatekeeper._plugin.environ import Lent
+    from pytest_gatekeeper.config import Config
+    from pytest_gatekeeper.gatekeeper import Gatekeeper, Listener
+    from pytest_gatekeeper.recorder import Recorder
+
+__all__ = ["RUN", "Run", "begin", "check_sources", "factory", "hold"]
+
+_MERGED_FROM = 2000  # facts, before they are joined for the first time
+
+
+class Run:
+    """One pytest run in one process.
+
+    Attributes:
+        options: what the command line and the ini file say.
+        config: the configuration that they name, or None.
+        facts, findings: what tests did so far, as builtins (see `_core.scope`).
+        used: whether any test held a proxy.
+        lost: workers whose facts did not arrive.
+        fingerprint_key: of this run, in all its processes (hexadecimal); "" until there are several.
+    """
+
+    def __init__(self, options: Options, config: Config | None = None) -> None:
+        self.options = options
+        self.config = config
+        self.facts: list[Fact] = []
+        self.findings: list[Fact] = []
+        self.used = False
+        self.lost: list[str] = []
+        self.fingerprint_key = ""
+        self._merge_at = _MERGED_FROM
+        self._listener: tuple[int, Listener] | None = None
+        self._lent: Lent | None = None
+        self._watched: list[tuple[Recorder, int]] = []  # of the running test, with the records that were there before
+        self._wide: list[Recorder] = []  # of the factory's proxies
+
+    # ---- making proxies
+
+    def listener(self) -> Listener:
+        """The port of this process, opened at the first call (a forked child opens one of its own)."""
+        from pytest_gatekeeper.gatekeeper import open_listener
+
+        if self._listener is None or self._listener[0] != os.getpid():
+            self._listener = os.getpid(), open_listener()
+        return self._listener[1]
+
+    def make(self, plan: Plan, config: Settings, *, salt: str, listener: Listener | None = None) -> Gatekeeper:
+        """A running proxy."""
+        from pytest_gatekeeper._core.secret import share_fingerprint_key
+        from pytest_gatekeeper.gatekeeper import Gatekeeper
+
+        if self.fingerprint_key:
+            share_fingerprint_key(bytes.fromhex(self.fingerprint_key))
+        proxy = Gatekeeper(
+            config,
+            secrets=plan.secrets,
+            allow_network=plan.allow_network,
+            idle_timeout=plan.idle_timeout,
+            upstream_timeout=plan.upstream_timeout,
+            no_proxy=plan.no_proxy,
+            credentials=plan.credentials,
+            listener=listener,
+            salt=salt,
+        )
+        proxy.start()
+        self.used = True
+        return proxy
+
+    # ---- the running test
+
+    def begin_test(self) -> None:
+        """A test begins: what wider proxies saw before is not its own."""
+        self._watched = [(recorder, len(recorder.records)) for recorder in self._wide]
+
+    def watch(self, recorder: Recorder, *, wide: bool = False) -> None:
+        """A proxy was made that the running test may use; a wide one outlives it."""
+        self._watched.append((recorder, 0))
+        if wide:
+            self._wide.append(recorder)
+
+    @property
+    def watched(self) -> list[tuple[Recorder, int]]:
+        """The recorders that the running test may have filled, each with the number of records that are older."""
+        return list(self._watched)
+
+    def lent(self, lent: Lent) -> None:
+        """The running test has the environment."""
+        self._lent = lent
+
+    def settle(self) -> None:
+        """The running test's last fixture is gone: its environment must be, too."""
+        if self._lent is not None:
+            self._lent.settle()
+            self._lent = None
+
+    def end_test(self) -> None:
+        """The running test has been reported: forget what it saw."""
+        self._watched = []
+
+    # ---- facts
+
+    def harvest(self, recorder: Recorder, test_id: str) -> None:
+        """Keep what a recorder knows as facts."""
+        from pytest_gatekeeper._core.scope import finding_facts, scope_facts
+
+        facts = scope_facts(recorder.rules, recorder.exchanges, test_id)
+        self.add_facts(facts, finding_facts(recorder.records, recorder.leaks, recorder.bypasses, test_id))
+
+    def add_facts(self, facts: list[Fact], findings: list[Fact]) -> None:
+        """Keep facts; they are joined whenever they have doubled, so that a long run does not grow with its tests."""
+        from pytest_gatekeeper._core.scope import merge
+
+        self.used = True
+        self.facts.extend(facts)
+        self.findings.extend(findings)
+        if len(self.facts) >= self._merge_at:
+            self.facts = merge(self.facts)
+            self._merge_at = max(_MERGED_FROM, 2 * len(self.facts))
+
+    def close(self) -> None:
+        """Give up the port."""
+        self.settle()
+        if self._listener is not None and self._listener[0] == os.getpid():
+            listener, self._listener = self._listener[1], None
+            listener.close()
+
+
+RUN = pytest.StashKey[Run]()
+"""Where the run is kept in `config.stash`."""
+
+
+# ------------------------------------------------------------------ a run begins
+
+
+def begin(config: pytest.Config) -> Run:
+    """Read options and configuration; raises UsageError for what cannot be used, and never shows a secret."""
+    options = read_options(config)
+    loaded = None
+    if options.config is not None:
+        loaded = _load(options.config, options.config_source, config.invocation_params.dir)
+        if not hasattr(config, "workerinput"):  # the controller has said it
+            _warn(config, loaded)
+    run = config.stash[RUN] = Run(options, loaded)
+    return run
+
+
+def _load(path: Path, source: str, folder: Path) -> Config:
+    from pytest_gatekeeper.config import Config
+    from pytest_gatekeeper.errors import ConfigError
+
+    shown = str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+    try:
+        return Config.parse(path.read_bytes(), shown)
+    except OSError as error:
+        raise pytest.UsageError(f"{source}: cannot read {shown!r}: {error.strerror}") from None
+    except ConfigError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
+def _warn(config: pytest.Config, loaded: Settings) -> None:
+    from pytest_gatekeeper.errors import ConfigWarning
+
+    for finding in loaded.findings:
+        try:
+            config.issue_config_time_warning(ConfigWarning(str(finding)), stacklevel=2)
+        except ConfigWarning as warning:  # -W error
+            raise pytest.UsageError(str(warning)) from None
+
+
+def check_sources(session: pytest.Session) -> None:
+    """Before the first test: where all secrets must be real, one that cannot be fetched ends the run."""
+    run = session.config.stash[RUN]
+    elsewhere = session.config.option.collectonly or hasattr(session.config, "workerinput")
+    if run.config is None or run.options.secrets != "real" or elsewhere:
+        return
+    from pytest_gatekeeper.errors import GatekeeperError
+    from pytest_gatekeeper.gatekeeper import Gatekeeper
+
+    try:
+        Gatekeeper(run.config, secrets="real")
+    except GatekeeperError as error:
+        raise pytest.UsageError(f"gatekeeper: {error}") from None
+
+
+# ------------------------------------------------------------------ proxies for tests
+
+
+@contextmanager
+def hold(run: Run, item: pytest.Item, config: object) -> Iterator[Gatekeeper]:
+    """The proxy of one test, with the environment that leads clients to it.
+
+    The environment goes back first, whatever closing the proxy does. Errors of this package are shown without its
+    frames: their texts are finished, and frames could show credentials.
+
+    Args:
+        run: of the process.
+        item: the test.
+        config: what the fixture `gatekeeper_config` gave.
+    """
+    from pytest_gatekeeper._plugin.environ import lend
+
+    __tracebackhide__ = True
+    plan = plan_of(item, run.options)
+    folders = (item.path.parent, item.config.rootpath)
+    proxy = _made(item.session, plan, lambda: _proxy(run, plan, config, folders, item.nodeid, run.listener))
+    run.watch(proxy.recorder)
+    try:
+        with lend(proxy.env) as lent:
+            run.lent(lent)
+            yield proxy
+    finally:
+        try:
+            proxy.close()
+        finally:
+            run.harvest(proxy.recorder, item.nodeid)
+
+
+@contextmanager
+def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Callable[..., Gatekeeper]]:
+    """A function that makes running proxies on ports of their own; they are closed at the end of the block."""
+    with ExitStack() as stack:
+        made = 0
+
+        def make(**keywords: object) -> Gatekeeper:
+            """A running proxy that leaves the environment alone. Takes the marker's keywords; closed with the run."""
+            __tracebackhide__ = True
+            nonlocal made
+            made += 1
+            label = f"gatekeeper_proxy_factory[{made}]"
+            plan = make_plan(run.options, [keywords], "gatekeeper_proxy_factory()")
+            folders = (session.config.rootpath,)
+            proxy = _made(session, plan, lambda: _proxy(run, plan, config, folders, label, None))
+            stack.callback(run.harvest, proxy.recorder, label)
+            stack.callback(proxy.close)
+            run.watch(proxy.recorder, wide=True)
+            return proxy
+
+        yield make
+
+
+def _made(session: pytest.Session, plan: Plan, make: Callable[[], Gatekeeper]) -> Gatekeeper:
+    """Make a proxy; where a source fails that had to be real, the run stops."""
+    from pytest_gatekeeper.errors import GatekeeperError, SourceError
+
+    __tracebackhide__ = True
+    try:
+        return make()
+    except GatekeeperError as error:
+        if isinstance(error, SourceError) and plan.secrets == "real":
+            session.shouldstop = f"gatekeeper: {error}"
+        raise error.with_traceback(None) from None
+
+
+def _proxy(
+    run: Run,
+    plan: Plan,
+    config: object,
+    folders: tuple[Path, ...],
+    label: str,
+    listener: Callable[[], Listener] | None,
+) -> Gatekeeper:
+    settings = _networked(plan, _settings(config if plan.config is None else plan.config, folders))
+    return run.make(plan, settings, salt=label, listener=listener() if listener else None)
+
+
+def _settings(config: object, folders: tuple[Path, ...]) -> Settings:
+    """A configuration from what a fixture or a marker gave; a path is looked for in `folders`, one after the other."""
+    from pytest_gatekeeper._core.model import Settings
+    from pytest_gatekeeper.config import Config
+    from pytest_gatekeeper.errors import ConfigError
+
+    if config is None:
+        return Config()
+    if isinstance(config, Settings):
+        return config
+    if not isinstance(config, (str, os.PathLike)):
+        raise ConfigError(
+            f"the fixture must give a Config or a path, not {type(config).__name__}", key="gatekeeper_config"
+        )
+    paths = [folder / Path(config).expanduser() for folder in folders]
+    return Config.load(next((path for path in paths if path.exists()), paths[0]))
+
+
+def _networked(plan: Plan, settings: Settings) -> Settings:
+    """The configuration with the policy that the plan asks for."""
+    if plan.policy is None and plan.allow is None:
+        return settings
+    if plan.policy is None and settings.network.policy != "strict":
+        from pytest_gatekeeper.errors import ConfigError
+
+        raise ConfigError(
+            "has no effect under the permissive policy of the configuration; add policy='strict'", key="allow"
+        )
+    network: Mapping[str, Any] = {
+        "policy": plan.policy or settings.network.policy,
+        "allow": settings.network.allow if plan.allow is None else plan.allow,
+    }
+    return replace(settings, network=replace(settings.network, **network))

@@ -1,0 +1,168 @@
+"""The ephemeral certificate authority: one a process, leaves on demand.
+
+EC keys, a subject of its own, leaves of 30 days that pass `openssl verify -x509_strict`. The authority's key stays in
+memory; of everything made here only certificates are written to disk, into a folder that goes with the process. A leaf
+and its key reach OpenSSL through memory where the system has memfd. Whom the proxy itself trusts is `trust`'s matter.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import datetime
+import ipaddress
+import os
+import shutil
+import ssl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+__all__ = ["CertificateAuthority", "load_chain"]
+
+LEAF_DAYS = 30
+BACKDATED = datetime.timedelta(hours=1)  # clocks differ
+MAX_CONTEXTS = 1024  # hosts whose context is kept
+
+
+def load_chain(context: ssl.SSLContext, pem: bytes) -> None:
+    """Give a context its key and certificates without leaving them on disk."""
+    with _as_path(pem) as path:
+        context.load_cert_chain(path)
+
+
+@contextlib.contextmanager
+def _as_path(content: bytes) -> Iterator[str]:
+    """A path that holds `content` while it is needed: in memory where the system can, else a private temporary file."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("gatekeeper", os.MFD_CLOEXEC)
+        try:
+            os.write(descriptor, content)
+            yield f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+    else:  # pragma: no cover - not on Linux
+        with trustme.Blob(content).tempfile() as path:
+            yield path
+
+
+class CertificateAuthority:
+    """An authority that lives as long as its process.
+
+    Attributes:
+        pem: the authority's certificate (PEM bytes). Its private key is not to be had.
+    """
+
+    def __init__(self) -> None:
+        self._authority = trustme.CA(organization_name="pytest-gatekeeper ephemeral CA")
+        self.pem: bytes = self._authority.cert_pem.bytes()
+        self._certificate = x509.load_pem_x509_certificate(self.pem)
+        key = serialization.load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):  # pragma: no cover - trustme's documented default
+            raise TypeError("the authority's key is not an elliptic-curve key")
+        self._key = key
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._leaf_key_pem = self._leaf_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
+        self._folder: Path | None = None
+        self._previous: bytes = b""
+
+    # ---- for clients
+
+    @property
+    def cert_path(self) -> str:
+        """A file that holds the authority's certificate alone; it stays until the process ends."""
+        return self._file("ca.pem", self.pem)
+
+    @property
+    def bundle_path(self) -> str:
+        """A file that holds the authority's certificate, then every root that was trusted before."""
+        from pytest_gatekeeper._proxy.trust import trusted_before
+
+        return self._file("bundle.pem", self.pem + trusted_before())
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """A client context that trusts this authority and nobody else."""
+        context = ssl.create_default_context(cadata=self.pem.decode("ascii"))
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def _file(self, name: str, content: bytes) -> str:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="pytest-gatekeeper-"))
+            atexit.register(_remove, str(self._folder), os.getpid())
+        path = self._folder / name
+        if not path.exists():
+            path.write_bytes(content)
+        return str(path)
+
+    # ---- for the proxy
+
+    def server_context(self, *hosts: str) -> ssl.SSLContext:
+        """A context that presents a leaf for `hosts` (names or addresses), kept for the next time."""
+        context = self._contexts.get(hosts)
+        if context is None:
+            if len(self._contexts) >= MAX_CONTEXTS:
+                self._contexts.clear()
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.num_tickets = 0
+            context.set_alpn_protocols(["http/1.1"])
+            load_chain(context, self._leaf_key_pem + self.issue(*hosts) + self.pem)
+            self._contexts[hosts] = context
+        return context
+
+    def issue(
+        self, *hosts: str, not_before: datetime.datetime | None = None, not_after: datetime.datetime | None = None
+    ) -> bytes:
+        """A leaf certificate (PEM) for `hosts`, signed by this authority, for the one key that all its leaves share.
+
+        Profile: RFC 5280 section 4.2, with what Python 3.13's strict verification asks for.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "pytest-gatekeeper leaf")])
+        ski = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        usage = dict.fromkeys(
+            ("content_commitment", "data_encipherment", "key_agreement", "key_cert_sign", "crl_sign", "encipher_only",
+             "decipher_only", "key_encipherment"), False,
+        )  # fmt: skip
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._certificate.subject)
+            .public_key(self._leaf_key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(not_before or now - BACKDATED)
+            .not_valid_after(not_after or now + datetime.timedelta(days=LEAF_DAYS))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._leaf_key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(ski), critical=False
+            )
+        )  # fmt: skip
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    name = host.lower()
+    return x509.DNSName(name if name.isascii() else name.encode("idna").decode("ascii"))
+
+
+def _remove(folder: str, owner: int) -> None:
+    """Delete the folder at exit, in the process that made it (a fork has its own)."""
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)

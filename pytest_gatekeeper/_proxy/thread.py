@@ -1,0 +1,89 @@
+"""The one background thread of a process and its event loop.
+
+Started on first use, never joined while anybody waits for the network: it is a daemon, is stopped at exit, and is made
+anew in a forked child. Everything that runs on it is handed in; nothing here knows HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import logging
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from pytest_gatekeeper.errors import ProxyError
+
+__all__ = ["LoopThread", "proxy_thread"]
+
+T = TypeVar("T")
+_log = logging.getLogger("pytest_gatekeeper")
+
+
+class LoopThread:
+    """A daemon thread that runs an event loop."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(_report)
+        self._thread = threading.Thread(target=self._main, name="gatekeeper-proxy", daemon=True)
+        self._thread.start()
+
+    @property
+    def ident(self) -> int | None:
+        """The thread's identifier, to tell its work from the test's."""
+        return self._thread.ident
+
+    def _main(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_forever()
+        finally:
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, limit: float = 10.0) -> T:
+        """Run a coroutine function on the thread and wait for its result, `limit` seconds at most.
+
+        Raises ProxyError when the time runs out, and whatever the coroutine raised.
+        """
+        if threading.get_ident() == self.ident:
+            raise ProxyError("the proxy's own thread must not wait for itself")
+        future = asyncio.run_coroutine_threadsafe(work(), self.loop)
+        try:
+            return future.result(limit)
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+            future.cancel()
+            raise ProxyError(f"the proxy's thread did not answer within {limit:g} s") from None
+
+    def stop(self) -> None:
+        """End the loop; wait 2 s at most."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join(2.0)
+
+
+_lock = threading.Lock()
+_current: tuple[int, LoopThread] | None = None
+
+
+def proxy_thread() -> LoopThread:
+    """The process's proxy thread, started at the first call."""
+    global _current
+    with _lock:
+        if _current is None or _current[0] != os.getpid():
+            _current = os.getpid(), LoopThread()
+            atexit.register(_current[1].stop)
+        return _current[1]
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what nobody caught by kind alone: its text could hold a credential."""
+    error = context.get("exception")
+    if not isinstance(error, OSError):
+        _log.error("the proxy's event loop met %s", type(error).__name__ if error else context.get("message"))

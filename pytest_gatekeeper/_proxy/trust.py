@@ -1,0 +1,71 @@
+"""Whom the proxy trusts upstream: the system's roots, what the process trusted before, and what the test adds.
+
+Contexts are kept by what they trust, since reading the system's roots takes 25 ms. Verification is never off here
+except in the one context made for routes that say `verify=False`. The authority that clients trust is `ca`'s.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+from pathlib import Path
+
+__all__ = ["remember_roots", "trusted_before", "unverified_context", "upstream_context"]
+
+_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE")
+_remembered: bytes | None = None
+
+
+def remember_roots(environ: dict[str, str] | None = None) -> bytes:
+    """Read what the environment's CA variables name (PEM bytes), once, before they are replaced."""
+    global _remembered
+    if _remembered is None:
+        source = os.environ if environ is None else environ
+        paths = dict.fromkeys(source[name] for name in _VARIABLES if source.get(name))
+        _remembered = b"".join(_read(path) for path in paths)
+    return _remembered
+
+
+def _read(path: str) -> bytes:
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return b""
+    return content + b"\n" if b"-----BEGIN CERTIFICATE-----" in content else b""
+
+
+@functools.lru_cache(maxsize=1)
+def trusted_before() -> bytes:
+    """Every root that this process trusted before the proxy came (PEM bytes), the system's included."""
+    roots = remember_roots()
+    if roots:
+        return roots
+    paths = ssl.get_default_verify_paths()
+    candidates = (paths.cafile, paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/cert.pem")
+    return next((text for path in candidates if path and (text := _read(path))), b"")
+
+
+@functools.lru_cache(maxsize=32)
+def upstream_context(extra: tuple[bytes, ...]) -> ssl.SSLContext:
+    """A client context that trusts the roots from before and `extra` (PEM), and verifies."""
+    context = ssl.create_default_context()
+    for pem in (remember_roots(), *extra):
+        if pem:
+            _add(context, pem)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _add(context: ssl.SSLContext, pem: bytes) -> None:
+    context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))
+
+
+@functools.lru_cache(maxsize=1)
+def unverified_context() -> ssl.SSLContext:
+    """A client context for routes that say `verify=False`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,136 @@
+"""Heads on the wire: finding their end, reading them, writing them.
+
+h11 judges every head, so that nothing it would refuse gets through; what it says is translated, because its messages
+can hold header values. A head is latin-1 text from here on. Bodies are `_core.framing`'s, decisions `_core.decide`'s.
+"""
+
+from __future__ import annotations
+
+import re
+
+import h11
+
+from pytest_gatekeeper._core.model import Headers, RequestHead, ResponseHead
+from pytest_gatekeeper._proxy.stream import Stream
+
+__all__ = [
+    "BadHead", "MAX_HEAD", "parse_request", "parse_response", "read_head", "request_bytes", "response_bytes",
+]  # fmt: skip
+
+MAX_HEAD = 1024 * 1024
+"""Bytes of a message head that are read at most, as in production."""
+
+_END = re.compile(rb"\n\r?\n")
+_TOKEN_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+
+
+class BadHead(ValueError):
+    """A head that cannot be used: `status` is what to answer, the text is fit for the answer's body."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+async def read_head(stream: Stream, *, limit: int = MAX_HEAD) -> bytes:
+    """The bytes of the next head, its empty line included; what follows is left in the stream.
+
+    Returns b"" where the peer finished instead of sending one. Empty lines before it are skipped (RFC 9112 section
+    2.2). Raises BadHead for what cannot become a head, or becomes too long, and the stream's errors.
+    """
+    data = b""
+    while not (data := data.lstrip(b"\r\n")):
+        data = await stream.receive()
+        if not data:
+            return b""
+    if not _TOKEN_START.match(data):
+        raise BadHead(400, "this is not HTTP: a request starts with a method")
+    buffer = bytearray()
+    while True:
+        searched = max(0, len(buffer) - 3)
+        buffer += data
+        match = _END.search(buffer, searched)
+        if match is not None and match.end() <= limit:
+            stream.unread(bytes(buffer[match.end() :]))
+            return bytes(buffer[: match.end()])
+        if len(buffer) > limit:
+            raise BadHead(431, f"the message head is larger than {limit} bytes")
+        data = await stream.receive()
+        if not data:
+            raise BadHead(400, "the connection was finished in the middle of a message head")
+
+
+_CAUSES = (  # h11's words, which can hold values, and ours
+    ("Missing mandatory Host", 400, "an HTTP/1.1 request needs a Host header (RFC 9112 section 3.2)"),
+    ("multiple Host", 400, "the request has more than one Host header (RFC 9112 section 3.2)"),
+    ("conflicting Content-Length", 400, "the message has Content-Length headers that differ (RFC 9112 section 6.3)"),
+    ("bad Content-Length", 400, "the message has a Content-Length that is no number (RFC 9112 section 6.3)"),
+    ("multiple Transfer-Encoding", 501, "the message has more than one Transfer-Encoding header"),
+    ("Transfer-Encoding", 501, "the message has a transfer coding other than chunked"),
+    ("Illegal header", 400, "the message has a header field that is not allowed (RFC 9112 section 5)"),
+    ("illegal header", 400, "the message has a header field that is not allowed (RFC 9112 section 5)"),
+    ("request line", 400, "the request line is not METHOD TARGET HTTP/1.1 (RFC 9112 section 3)"),
+    ("status line", 400, "the status line is not HTTP/1.1 CODE REASON (RFC 9112 section 4)"),
+)
+
+
+def _translated(error: h11.ProtocolError) -> BadHead:
+    words = str(error)
+    for mark, status, text in _CAUSES:
+        if mark in words:
+            return BadHead(status, text)
+    return BadHead(400, "the message head is malformed (RFC 9112)")
+
+
+def _judged(connection: h11.Connection, raw: bytes) -> h11.Event:
+    try:
+        connection.receive_data(raw)
+        event = connection.next_event()
+    except h11.ProtocolError as error:
+        raise _translated(error) from None
+    if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
+        raise BadHead(400, "the message head is malformed (RFC 9112)")
+    return event  # type: ignore[return-value]
+
+
+def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in event.headers.raw_items())
+
+
+def parse_request(raw: bytes) -> RequestHead:
+    """Read a request head. Raises BadHead."""
+    event = _judged(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD), raw)
+    if not isinstance(event, h11.Request):
+        raise BadHead(400, "the message head is malformed (RFC 9112)")
+    return RequestHead(
+        event.method.decode("latin-1"), event.target.decode("latin-1"), event.http_version.decode(), _headers(event)
+    )
+
+
+_ASKED = h11.Request(  # what the judge believes was sent: it accepts any answer to this
+    method="GET", target="/", headers=[("Host", "x"), ("Connection", "upgrade"), ("Upgrade", "x")]
+)
+
+
+def parse_response(raw: bytes) -> ResponseHead:
+    """Read a response head, interim ones included. Raises BadHead."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+    connection.send(_ASKED)
+    event = _judged(connection, raw)
+    if not isinstance(event, h11.Response | h11.InformationalResponse):
+        raise BadHead(400, "the message head is malformed (RFC 9112)")
+    return ResponseHead(
+        event.status_code, event.reason.decode("latin-1"), event.http_version.decode(), _headers(event)
+    )
+
+
+def request_bytes(head: RequestHead) -> bytes:
+    """A request head as it is sent: HTTP/1.1, headers in order."""
+    lines = [f"{head.method} {head.target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def response_bytes(status: int, reason: str, headers: Headers) -> bytes:
+    """A response head as it is sent: HTTP/1.1, headers in order."""
+    lines = [f"HTTP/1.1 {status} {reason}", *(f"{name}: {value}" for name, value in headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1")

@@ -1,0 +1,98 @@
+"""The examples and the README's first test run as a stranger runs them: pytest in a process of its own.
+
+What they print is looked at, too: a suite that skips everything also ends with status 0.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRETS = {"WS_API_TOKEN": "t0k-of-the-examples-test"}
+
+
+def copied(name: str, folder: Path) -> Path:
+    """An example, away from the checkout."""
+    return Path(shutil.copytree(ROOT / "examples" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def row(output: str, *cells: str) -> list[str]:
+    """The cells of the one row of the scope table that holds all of `cells`, columns being two blanks apart."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in output.splitlines()]
+    (found,) = [row for row in rows if set(cells) <= set(row)]
+    return found
+
+
+@pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_the_websocket_example(tmp_path: Path, run_pytest: Run, arguments: tuple[str, ...]) -> None:
+    """All its tests pass, and one table tells of the grant, its host, four upgrades and four tests."""
+    done = run_pytest(copied("websocket", tmp_path), *arguments, **SECRETS)
+
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+    assert row(done.stdout, "ws-api") == [
+        "ws.example.com", "Authorization", "ws-api", "ws.example.com", "0", "4", "4",
+    ]  # fmt: skip
+    assert SECRETS["WS_API_TOKEN"] not in done.stdout
+
+
+def test_the_websocket_example_by_command_line(tmp_path: Path, run_pytest: Run) -> None:
+    """The option does what the ini file does."""
+    folder = copied("websocket", tmp_path)
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
+
+    done = run_pytest(folder, "--gatekeeper-config", "gatekeeper.yaml", **SECRETS)
+
+    assert done.returncode == 0, done.stdout
+    assert row(done.stdout, "ws-api")[-2:] == ["4", "4"]
+
+
+def test_the_websocket_example_can_fail(tmp_path: Path, run_pytest: Run) -> None:
+    """Without the rule the same tests fail, and say which host got no credential."""
+    folder = copied("websocket", tmp_path)
+    file = folder / "gatekeeper.yaml"
+    file.write_text(file.read_text(encoding="utf-8").replace("ws.example.com", "ws.example.org"), encoding="utf-8")
+
+    done = run_pytest(folder, "-k", "the_upgrade_gets", **SECRETS)
+
+    assert done.returncode == 1, done.stdout
+    assert "no rule for ws.example.com; nearest is ws.example.org" in done.stdout
+    assert "Captured gatekeeper" in done.stdout
+    assert "never used" in row(done.stdout, "ws-api")
+    assert SECRETS["WS_API_TOKEN"] not in done.stdout
+
+
+def test_the_scoping_example(tmp_path: Path, run_pytest: Run) -> None:
+    """All its tests pass without any variable set, and the table has a row for each of the two rules."""
+    done = run_pytest(copied("scoping", tmp_path))
+
+    assert done.returncode == 0, done.stdout
+    assert "4 passed" in done.stdout
+    assert row(done.stdout, "billing") == [
+        "billing.example.com", "X-Api-Key", "billing", "billing.example.com", "3", "0", "3",
+    ]  # fmt: skip
+    assert row(done.stdout, "reports") == [
+        "*.reports.example.com", "Authorization", "reports", "eu.reports.example.com", "1", "0", "1",
+    ]  # fmt: skip
+    assert "of-the-example" not in done.stdout
+
+
+def test_the_first_test_of_the_readme(tmp_path: Path, run_pytest: Run) -> None:
+    """Its table names the grant, the host and one request; the key is nowhere. `test_docs` runs the other pages."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    (tmp_path / "test_first.py").write_text(block, encoding="utf-8")
+
+    done = run_pytest(tmp_path)
+
+    assert done.returncode == 0, done.stdout
+    assert row(done.stdout, "api") == ["api.example.com", "X-Api-Key", "api", "api.example.com", "1", "0", "1"]
+    assert "s3cret" not in done.stdout
