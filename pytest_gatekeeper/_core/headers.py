@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pytest_gatekeeper._core.model import Headers, RequestHead
 
-__all__ = ["Malformed", "Survey", "captured", "forwarded", "survey"]
+__all__ = ["Malformed", "Survey", "captured", "forwarded", "returned", "survey"]
 
 _FRAMING = frozenset(("host", "content-length", "transfer-encoding"))  # what Connection cannot remove
 _HOP_BY_HOP = frozenset((
@@ -172,6 +172,22 @@ def _rewritten(headers: Headers, names: list[str], drop: frozenset[str], put: di
     if "host" in left:  # HTTP/1.0 without one
         kept.insert(0, ("Host", left["host"]))
     return tuple(kept)
+
+
+def returned(headers: Headers) -> Headers:
+    """The header fields of an answer that travel on to the client, in order; framing stays, what is one hop's goes.
+
+    Of Content-Length beside chunked only the latter is kept (RFC 9112 section 6.3).
+    """
+    names = [name.lower() for name, _ in headers]
+    drop = _HOP_BY_HOP
+    if drop.isdisjoint(names) and "transfer-encoding" not in names:
+        return headers
+    tokens = _tokens([value for name, (_, value) in zip(names, headers) if name == "connection"])
+    drop = drop | (frozenset(tokens) - _FRAMING)
+    if "transfer-encoding" in names:
+        drop = drop | {"content-length"}
+    return tuple([pair for name, pair in zip(names, headers) if name not in drop])
 
 
 def captured(headers: Headers, names: list[str], wanted: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

@@ -58,6 +58,10 @@ class RecordedStream:
     def ragged(self) -> bool:
         return self._lower.ragged
 
+    @property
+    def ended(self) -> bool:
+        return self._lower.ended
+
     def take(self) -> bytes:
         if self._returned:
             return self._returned.pop()
@@ -77,6 +81,9 @@ class RecordedStream:
 
     def close(self) -> None:
         self._lower.close()
+
+    def cut(self) -> None:
+        self._lower.cut()
 
     def abort(self, error: OSError | None = None) -> None:
         self._lower.abort(error)

@@ -15,6 +15,8 @@ import os
 import shutil
 import ssl
 import tempfile
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["CertificateAuthority", "load_chain"]
+__all__ = ["CertificateAuthority", "load_chain", "process_authority"]
 
 LEAF_DAYS = 30
 BACKDATED = datetime.timedelta(hours=1)  # clocks differ
@@ -72,6 +74,8 @@ class CertificateAuthority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         self._contexts: dict[tuple[str, ...], ssl.SSLContext] = {}
+        self._tunnels: dict[str, ssl.SSLContext] = {}
+        self._names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
         self._folder: Path | None = None
         self._previous: bytes = b""
 
@@ -112,11 +116,38 @@ class CertificateAuthority:
         if context is None:
             if len(self._contexts) >= MAX_CONTEXTS:
                 self._contexts.clear()
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.num_tickets = 0
-            context.set_alpn_protocols(["http/1.1"])
-            load_chain(context, self._leaf_key_pem + self.issue(*hosts) + self.pem)
-            self._contexts[hosts] = context
+            context = self._contexts[hosts] = self._context(*hosts)
+        return context
+
+    def tunnel_context(self, host: str) -> ssl.SSLContext:
+        """A context for clients that asked for `host` by CONNECT; `sni_of` knows afterwards what their hello named.
+
+        A ClientHello without a name gets a leaf for `localhost`, too: some clients verify the proxy's own name then.
+        """
+        context = self._tunnels.get(host)
+        if context is None:
+            if len(self._tunnels) >= MAX_CONTEXTS:
+                self._tunnels.clear()
+            context = self._tunnels[host] = self._context(host)
+
+            def choose(session: ssl.SSLObject, sni: str | None, _: ssl.SSLContext) -> None:
+                if sni is None:
+                    session.context = self.server_context(host, "localhost")
+                else:
+                    self._names[session] = sni
+
+            context.sni_callback = choose
+        return context
+
+    def sni_of(self, session: ssl.SSLObject) -> str | None:
+        """The name in the ClientHello of a session (RFC 6066 section 3), None without one."""
+        return self._names.get(session)
+
+    def _context(self, *hosts: str) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.num_tickets = 0
+        context.set_alpn_protocols(["http/1.1"])
+        load_chain(context, self._leaf_key_pem + self.issue(*hosts) + self.pem)
         return context
 
     def issue(
@@ -166,3 +197,16 @@ def _remove(folder: str, owner: int) -> None:
     """Delete the folder at exit, in the process that made it (a fork has its own)."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+_lock = threading.Lock()
+_process: CertificateAuthority | None = None
+
+
+def process_authority() -> CertificateAuthority:
+    """The authority of this process's proxies, made at the first call; a forked child keeps its parent's."""
+    global _process
+    with _lock:
+        if _process is None:
+            _process = CertificateAuthority()
+        return _process

@@ -45,6 +45,10 @@ class Stream(Protocol):
     def ragged(self) -> bool:
         """Whether the peer ended without saying so (TLS without close_notify)."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is known that nothing more will arrive; bytes that have arrived may still be unread."""
+
     async def receive(self) -> bytes:
         """The next bytes, as many as are there; b"" once the peer has finished."""
 
@@ -68,6 +72,9 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Send what was written, then close; returns at once."""
+
+    def cut(self) -> None:
+        """As `close`, but where the protocol can tell, the peer sees that the end is missing (no close_notify)."""
 
     def abort(self, error: OSError | None = None) -> None:
         """Drop the connection now. Whoever waits for it gets `error`."""
@@ -173,6 +180,16 @@ class TcpStream(asyncio.BufferedProtocol):
         name = self._transport.get_extra_info("peername") or ("", 0)
         return name[0], name[1]
 
+    @property
+    def local(self) -> tuple[str, int]:
+        """Address and port of this end."""
+        name = self._transport.get_extra_info("sockname") or ("", 0)
+        return name[0], name[1]
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
     async def receive(self) -> bytes:
         while not self._inbox:
             if self._error is not None:
@@ -223,6 +240,9 @@ class TcpStream(asyncio.BufferedProtocol):
             self._transport.write_eof()
 
     def close(self) -> None:
+        self._transport.close()
+
+    def cut(self) -> None:
         self._transport.close()
 
     def abort(self, error: OSError | None = None) -> None:

@@ -54,6 +54,10 @@ class TlsStream:
         return self._lower.activity
 
     @property
+    def ended(self) -> bool:
+        return self._ended or self._lower.ended
+
+    @property
     def session(self) -> ssl.SSLObject:
         """The session's own object, for what it negotiated."""
         return self._session
@@ -155,6 +159,10 @@ class TlsStream:
 
     def close(self) -> None:
         self._say_goodbye()
+        self._lower.close()
+
+    def cut(self) -> None:
+        self._finished = True
         self._lower.close()
 
     def abort(self, error: OSError | None = None) -> None:

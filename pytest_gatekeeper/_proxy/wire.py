@@ -1,7 +1,8 @@
 """Heads on the wire: finding their end, reading them, writing them.
 
-h11 judges every head, so that nothing it would refuse gets through; what it says is translated, because its messages
-can hold header values. A head is latin-1 text from here on. Bodies are `_core.framing`'s, decisions `_core.decide`'s.
+h11 is the judge, so that nothing it would refuse gets through; plain heads, whose verdict is known beforehand, take the
+`lane`. What h11 says is translated, because its messages can hold header values. A head is latin-1 text from here on.
+Bodies are `_core.framing`'s, decisions `_core.decide`'s.
 """
 
 from __future__ import annotations
@@ -11,17 +12,24 @@ import re
 import h11
 
 from pytest_gatekeeper._core.model import Headers, RequestHead, ResponseHead
+from pytest_gatekeeper._proxy.lane import fast_request, fast_response
 from pytest_gatekeeper._proxy.stream import Stream
 
 __all__ = [
-    "BadHead", "MAX_HEAD", "parse_request", "parse_response", "read_head", "request_bytes", "response_bytes",
-]  # fmt: skip
+    "MAX_HEAD",
+    "BadHead",
+    "parse_request",
+    "parse_response",
+    "read_head",
+    "request_bytes",
+    "response_bytes",
+]
 
 MAX_HEAD = 1024 * 1024
 """Bytes of a message head that are read at most, as in production."""
 
 _END = re.compile(rb"\n\r?\n")
-_TOKEN_START = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]")
+_TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class BadHead(ValueError):
@@ -38,16 +46,47 @@ async def read_head(stream: Stream, *, limit: int = MAX_HEAD) -> bytes:
     Returns b"" where the peer finished instead of sending one. Empty lines before it are skipped (RFC 9112 section
     2.2). Raises BadHead for what cannot become a head, or becomes too long, and the stream's errors.
     """
-    data = b""
+    data = await stream.receive()
+    if not data:
+        return b""
+    if data[0] not in _TOKEN_BYTES:
+        data = await _started(stream, data)
+        if not data:
+            return b""
+    end = _end(data)  # nearly always the whole head comes at once, and nothing else with it
+    if not 0 < end <= limit:
+        return await _gathered(stream, data, limit)
+    if end == len(data):
+        return data
+    stream.unread(data[end:])
+    return data[:end]
+
+
+async def _started(stream: Stream, data: bytes) -> bytes:
+    """What a head starts with, after the empty lines that `data` starts with; b"" where the peer finished."""
     while not (data := data.lstrip(b"\r\n")):
         data = await stream.receive()
         if not data:
             return b""
-    if not _TOKEN_START.match(data):
+    if data[0] not in _TOKEN_BYTES:
         raise BadHead(400, "this is not HTTP: a request starts with a method")
+    return data
+
+
+def _end(data: bytes) -> int:
+    """Where the first head in `data` ends, -1 where it does not: after CRLF CRLF, or LF LF or LF CRLF (as in h11)."""
+    plain = data.find(b"\n\r\n")
+    bare = data.find(b"\n\n") if plain < 0 else data.find(b"\n\n", 0, plain + 1)
+    if bare >= 0:
+        return bare + 2
+    return plain + 3 if plain >= 0 else -1
+
+
+async def _gathered(stream: Stream, data: bytes, limit: int) -> bytes:
+    """A head that came in pieces, `data` being the first."""
     buffer = bytearray()
     while True:
-        searched = max(0, len(buffer) - 3)
+        searched = max(0, len(buffer) - 2)
         buffer += data
         match = _END.search(buffer, searched)
         if match is not None and match.end() <= limit:
@@ -99,6 +138,9 @@ def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> H
 
 def parse_request(raw: bytes) -> RequestHead:
     """Read a request head. Raises BadHead."""
+    head = fast_request(raw)
+    if head is not None:
+        return head
     event = _judged(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD), raw)
     if not isinstance(event, h11.Request):
         raise BadHead(400, "the message head is malformed (RFC 9112)")
@@ -114,14 +156,15 @@ _ASKED = h11.Request(  # what the judge believes was sent: it accepts any answer
 
 def parse_response(raw: bytes) -> ResponseHead:
     """Read a response head, interim ones included. Raises BadHead."""
+    head = fast_response(raw)
+    if head is not None:
+        return head
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
     connection.send(_ASKED)
     event = _judged(connection, raw)
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise BadHead(400, "the message head is malformed (RFC 9112)")
-    return ResponseHead(
-        event.status_code, event.reason.decode("latin-1"), event.http_version.decode(), _headers(event)
-    )
+    return ResponseHead(event.status_code, event.reason.decode("latin-1"), event.http_version.decode(), _headers(event))
 
 
 def request_bytes(head: RequestHead) -> bytes:

@@ -1,0 +1,122 @@
+"""The port: accepting connections and giving each to whoever holds the proxy.
+
+A listener stays open between holders, so that clients may keep the proxy's URL. What comes while nobody holds it is
+answered 503 and told to the next holder. How a connection is served is `connection`'s matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+from pytest_gatekeeper._core.records import Late
+from pytest_gatekeeper._proxy.connection import Connection
+from pytest_gatekeeper._proxy.lease import Lease
+from pytest_gatekeeper._proxy.local import answer_text
+from pytest_gatekeeper._proxy.stream import StreamCut, TcpStream
+from pytest_gatekeeper._proxy.wire import BadHead, read_head
+from pytest_gatekeeper.errors import ProxyError
+
+__all__ = ["Listener"]
+
+BACKLOG = 1024
+LATE_LIMIT = 2.0  # seconds that a connection without a holder may take
+MAX_LATE = 1000  # that are remembered
+_LATE = (
+    "No test holds this proxy at the moment: the request came before its test began or after it ended. Close clients"
+    " before the test ends, or make them in it.\n"
+)
+
+
+class Listener:
+    """A listening port. Everything but the constructor runs on the proxy's thread.
+
+    Attributes:
+        host, port: where it listens.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        """Bind; raises ProxyError where that is not possible."""
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        try:
+            self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        except (OSError, OverflowError) as error:
+            cause = getattr(error, "strerror", None) or str(error)
+            raise ProxyError(f"the proxy cannot listen on {host}:{port}: {cause}") from None
+        self._socket.setblocking(False)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._lease: Lease | None = None
+        self._server: asyncio.Server | None = None
+        self._late: list[Late] = []
+        self._strays: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """Accept connections."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: TcpStream(self._admit), sock=self._socket, backlog=BACKLOG)
+
+    async def hold(self, lease: Lease) -> None:
+        """From now on connections belong to `lease`. Raises ProxyError while another one holds the port."""
+        if self._lease is not None:
+            raise ProxyError("another Gatekeeper holds this port")
+        self._lease = lease
+        late, self._late = self._late, []
+        for record in late:
+            lease.tell(record)
+
+    async def release(self, lease: Lease) -> None:
+        """The lease is over: cut its connections. Those that come from now on are late."""
+        if self._lease is lease:
+            self._lease = None
+        await lease.end()
+
+    async def close(self) -> None:
+        """Stop listening, and cut what is there."""
+        server, self._server = self._server, None
+        if server is None:
+            self._socket.close()
+            return
+        loop = asyncio.get_running_loop()
+        for sock in server.sockets:
+            loop.remove_reader(sock.fileno())
+        await asyncio.sleep(0)  # asyncio makes the transport of an accepted connection one turn later
+        server.close()
+        if self._lease is not None:
+            await self.release(self._lease)
+        for task in list(self._strays):
+            task.cancel()
+        if self._strays:
+            await asyncio.wait(set(self._strays), timeout=1.0)
+
+    # ---- connections
+
+    def _admit(self, tcp: TcpStream) -> None:
+        loop = asyncio.get_running_loop()
+        lease = self._lease
+        if self._server is None:
+            tcp.abort()
+        elif lease is None:
+            task = loop.create_task(self._turn_away(tcp))
+            self._strays.add(task)
+            task.add_done_callback(self._strays.discard)
+        else:
+            connection = Connection(tcp, lease)
+            lease.admit(loop.create_task(connection.serve()), connection.cut)
+
+    async def _turn_away(self, tcp: TcpStream) -> None:
+        """Answer 503 to whoever comes while nobody holds the proxy."""
+        if len(self._late) < MAX_LATE:
+            self._late.append(Late("%s:%d" % tcp.peer))
+        timer = asyncio.get_running_loop().call_later(LATE_LIMIT, tcp.abort, StreamCut("test"))
+        try:
+            with contextlib.suppress(OSError, BadHead):
+                await read_head(tcp)
+                await answer_text(tcp, 503, _LATE)
+                await tcp.finish()
+                while await tcp.receive():
+                    pass
+        finally:
+            timer.cancel()
+            tcp.close()

@@ -1,0 +1,210 @@
+"""Noting what happened: records and log lines, made from heads and decisions.
+
+Everything is blanked by value here, when it is made, so nothing that leaves this module can show a secret. When a note
+is made, and told, is its caller's matter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from pytest_gatekeeper._core.framing import BodyError, request_body, response_body
+from pytest_gatekeeper._core.headers import Malformed, survey
+from pytest_gatekeeper._core.hosts import split_authority
+from pytest_gatekeeper._core.logline import connect_line, denial_line, request_line
+from pytest_gatekeeper._core.model import Destination, Forward, Headers, Injection, Refused, RequestHead, ResponseHead
+from pytest_gatekeeper._core.records import Closed, Exchange
+
+if TYPE_CHECKING:
+    from pytest_gatekeeper._proxy.connection import Connection
+
+__all__ = [
+    "close", "log_exchange", "log_refusal", "note_forward", "note_refused", "note_response", "request_size",
+    "response_size",
+]  # fmt: skip
+
+def note_forward(connection: Connection, head: RequestHead, plan: Forward) -> Exchange:
+    """The record of a request that is going to be sent upstream; without injections, since nothing is sent yet."""
+    record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade)
+    record.reason = plan.reason
+    record.violations = plan.violations
+    record.request_id = plan.request_id
+    return record
+
+
+def note_refused(connection: Connection, head: RequestHead, refused: Refused, request_id: str) -> Exchange:
+    """The record of a request that the proxy answers itself."""
+    destination = refused.destination or connection.destination or _named(connection, head)
+    record = _record(connection, head, destination, _target(head.target), _upgrade(head))
+    record.status = refused.status
+    record.response_headers = refused.headers
+    record.response_size = 0 if head.method == "HEAD" else len(refused.body.encode())
+    record.denied = bool(refused.deny_reason)
+    record.deny_reason = refused.deny_reason
+    record.reason = "" if record.denied else refused.body.strip()
+    record.violations = refused.violations
+    record.request_id = request_id
+    return record
+
+
+def _record(
+    connection: Connection, head: RequestHead, destination: Destination, target: str, upgrade: str
+) -> Exchange:
+    lease = connection.lease
+    blank = lease.redactor
+    scheme = destination.scheme
+    if upgrade.lower() == "websocket":
+        scheme = "wss" if scheme == "https" else "ws"
+    record = Exchange(
+        lease.next_exchange(), head.method, scheme, destination.host, destination.port, blank.blank(target)
+    )
+    record.http_version = head.version
+    record.headers = blank.blank_headers(head.headers)
+    record.is_upgrade = bool(upgrade)
+    record.started = time.time()
+    record.tunnel = connection.tunnel
+    if connection.tunnel is not None:
+        connection.tunnel.exchanges.append(record)
+    return record
+
+
+def _named(connection: Connection, head: RequestHead) -> Destination:
+    """Where a request to the listener itself meant to go, as far as it says so."""
+    value = next((value for name, value in head.headers if name.lower() == "host"), "")
+    try:
+        host, port = split_authority(value)
+    except ValueError:
+        host, port = connection.tcp.local
+    return Destination("http", host, port or 80)
+
+
+def _target(target: str) -> str:
+    """Path and query of a target in any form."""
+    if "://" in target and not target.startswith("/"):
+        rest = target.partition("://")[2]
+        at = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
+        return rest[at:] if rest[at:].startswith("/") else "/" + rest[at:]
+    return target
+
+
+def _upgrade(head: RequestHead) -> str:
+    try:
+        return survey(head).upgrade
+    except Malformed:
+        return ""
+
+
+def note_response(connection: Connection, record: Exchange, status: int, headers: Headers) -> None:
+    """The head that the client is about to get."""
+    record.status = status
+    record.response_headers = connection.lease.redactor.blank_headers(headers)
+
+
+def close(connection: Connection, record: Exchange, why: Closed, error: str | None = None) -> None:
+    """The exchange is over, and everybody may know; once."""
+    if record.closed is None:
+        if error is not None:
+            record.error = connection.lease.redactor.blank(error)
+        record.duration = max(0.0, time.time() - record.started)
+        record.closed = why
+        connection.lease.tell(record)
+
+
+# ------------------------------------------------------------------ log lines
+
+
+def log_exchange(
+    connection: Connection, head: RequestHead, plan: Forward, record: Exchange, size: int | None
+) -> None:
+    """The line of a request that went upstream, or was meant to; `size` is the declared one of its answer."""
+    _open(connection, plan.request_id, record.injections)
+    lease = connection.lease
+    lease.tell(
+        request_line(
+            request_id=plan.request_id,
+            method=head.method,
+            host=plan.destination.host,
+            target=head.target,
+            status=record.status or 0,
+            duration=max(0.0, time.time() - record.started),
+            proxy_type="http" if connection.destination is None else "connect",
+            user_id=plan.user_id or connection.user_id,
+            client_ip=connection.client_ip,
+            injections=record.injections,
+            request_size=request_size(head),
+            response_size=size,
+            error=record.error,
+            captured=plan.captured,
+            blank=lease.redactor.blank,
+        )
+    )
+
+
+def log_refusal(connection: Connection, head: RequestHead, refused: Refused, request_id: str) -> None:
+    """The lines of a request or a CONNECT that the proxy answered itself."""
+    tunnelled = connection.destination is not None
+    connect = head.method == "CONNECT" and not tunnelled
+    destination = refused.destination or connection.destination or _named(connection, head)
+    lease = connection.lease
+    if tunnelled:
+        _open(connection, request_id, ())
+    lease.tell(
+        request_line(
+            request_id=request_id,
+            method=head.method,
+            host=destination.host,
+            target="" if connect else head.target,
+            status=refused.status,
+            duration=0.0,
+            proxy_type="connect" if connect or tunnelled else "http",
+            user_id=refused.user_id or connection.user_id,
+            client_ip=connection.client_ip,
+            deny_reason=refused.deny_reason,
+            request_size=None if connect else request_size(head),
+            captured=refused.captured,
+            blank=lease.redactor.blank,
+        )
+    )
+    if refused.deny_reason:
+        operation: Literal["http.connect", "http.request"] = "http.connect" if connect else "http.request"
+        lease.tell(denial_line(operation, refused.deny_reason, blank=lease.redactor.blank))
+
+
+def _open(connection: Connection, request_id: str, injections: Sequence[Injection]) -> None:
+    """The line of a CONNECT comes before that of the first request through its tunnel."""
+    destination = connection.destination
+    if destination is None or connection.opening is None:
+        return
+    duration, connection.opening = connection.opening, None
+    connection.lease.tell(
+        connect_line(
+            request_id=request_id,
+            host=destination.host,
+            port=destination.port,
+            duration=duration,
+            client_ip=connection.client_ip,
+            user_id=connection.user_id,
+            injections=injections,
+            blank=connection.lease.redactor.blank,
+        )
+    )
+
+
+def request_size(head: RequestHead) -> int | None:
+    """The declared size of a request's body: 0 without one, None where it is not declared."""
+    try:
+        return request_body(head).declared
+    except BodyError:
+        return None
+
+
+def response_size(head: ResponseHead, method: str) -> int | None:
+    """The declared size of an answer's body."""
+    if head.status in (204, 304) or head.status < 200:
+        return 0
+    try:
+        return response_body(head, method).declared
+    except BodyError:
+        return None

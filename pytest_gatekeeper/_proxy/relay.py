@@ -1,0 +1,139 @@
+"""Passing bytes from one stream to another: a body up to its end, or both directions until they end.
+
+Bytes go on as they came, counted and never re-serialised, at the pace of the slower side. `Broken` says which side
+failed. Whose bytes they are, and what is recorded of them, is the caller's matter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Literal
+
+from pytest_gatekeeper._core.framing import Body
+from pytest_gatekeeper._proxy.stream import Stream
+
+__all__ = ["Broken", "Incomplete", "Side", "payload", "piece", "relay_body", "splice"]
+
+Side = Literal["client", "upstream"]
+
+Watcher = Callable[[bytes], None]
+"""Sees bytes before they are passed on."""
+
+
+class Broken(ConnectionError):
+    """One side of a relay failed; `error` is how."""
+
+    def __init__(self, side: Side, error: OSError) -> None:
+        super().__init__(f"{side}: {error}")
+        self.side = side
+        self.error = error
+
+
+class Incomplete(ConnectionError):
+    """A body ended before its end."""
+
+
+async def relay_body(
+    source: Stream,
+    sink: Stream,
+    body: Body,
+    *,
+    of: Side,
+    before: Callable[[bytes], None] | None = None,
+    payload_only: bool = False,
+) -> None:
+    """Pass a body on until it has ended.
+
+    Args:
+        source: where it comes from; what follows the body stays there.
+        sink: where it goes.
+        body: counts it.
+        of: which side the source is.
+        before: called with each piece, counted in already, before it is sent.
+        payload_only: leave chunk framing out.
+
+    Raises:
+        Broken: one side failed; `error` is Incomplete where the body was cut short, and BodyError's text is kept out.
+        BodyError: its framing is broken.
+    """
+    other: Side = "upstream" if of == "client" else "client"
+    while not body.done:
+        try:
+            data = await source.receive()
+        except OSError as error:
+            raise Broken(of, error) from None
+        if data:
+            data = piece(source, body, data)
+        elif not body.end():
+            raise Broken(of, Incomplete("the connection ended in the middle of a body"))
+        if before is not None:
+            before(data)
+        try:
+            sink.write(payload(body, data) if payload_only else data)
+            await sink.drain()
+        except OSError as error:
+            raise Broken(other, error) from None
+
+
+def piece(source: Stream, body: Body, data: bytes) -> bytes:
+    """The part of `data` that belongs to the body; what follows goes back to its stream. Raises BodyError."""
+    count = body.feed(data)
+    if count < len(data):
+        source.unread(data[count:])
+        return data[:count]
+    return data
+
+
+def payload(body: Body, data: bytes) -> bytes:
+    """The data bytes of the piece that was counted last, framing left out."""
+    return b"".join([data[start:end] for start, end in body.payload()])
+
+
+async def splice(client: Stream, upstream: Stream, up: Watcher, down: Watcher) -> tuple[Side, OSError | None]:
+    """Pass bytes in both directions, untouched, until both have ended; a side that has finished may still receive.
+
+    Args:
+        client, upstream: the two sides; both are closed afterwards.
+        up, down: see what goes to the upstream and to the client, before it is sent.
+
+    Returns:
+        Which side ended first, and its error where it did not end in order.
+    """
+    ended: list[tuple[Side, OSError | None]] = []
+
+    def note(side: Side, error: OSError | None) -> None:
+        ended.append((side, error))
+        if error is not None:
+            client.abort(error)
+            upstream.abort(error)
+
+    pumping = asyncio.ensure_future(_pump(client, upstream, "client", up, note))
+    try:
+        await _pump(upstream, client, "upstream", down, note)
+        await pumping
+    finally:
+        if not pumping.done():
+            pumping.cancel()
+        client.close()
+        upstream.close()
+    return ended[0]
+
+
+async def _pump(
+    source: Stream, sink: Stream, side: Side, watcher: Watcher, note: Callable[[Side, OSError | None], None]
+) -> None:
+    other: Side = "upstream" if side == "client" else "client"
+    try:
+        while data := await source.receive():
+            watcher(data)
+            try:
+                sink.write(data)
+                await sink.drain()
+            except OSError as error:
+                note(other, error)
+                return
+        note(side, None)
+        await sink.finish()
+    except OSError as error:
+        note(side, error)

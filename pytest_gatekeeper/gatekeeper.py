@@ -1,0 +1,382 @@
+"""The door for people: `Gatekeeper` joins a configuration, the proxy and a recorder.
+
+It can be used without pytest. All proxies of a process share one thread and one certificate authority; each has a port
+of its own, or holds one that is shared for a while. What a request meets is decided in `_core` and carried by `_proxy`;
+here these are only put together.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+from urllib.parse import quote
+
+from anyio import CancelScope, to_thread
+
+from pytest_gatekeeper._core.hosts import join_authority
+from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
+from pytest_gatekeeper._core.policy import Policy
+from pytest_gatekeeper._core.records import LogLine, Record
+from pytest_gatekeeper._core.redact import Redactor
+from pytest_gatekeeper._core.rules import RuleBook, make_rule
+from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.terms import Terms
+from pytest_gatekeeper._core.variables import proxy_variables
+from pytest_gatekeeper._proxy import listener as _listener
+from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
+from pytest_gatekeeper._proxy.lease import Lease, Limits
+from pytest_gatekeeper._proxy.routes import Routes
+from pytest_gatekeeper._proxy.thread import proxy_thread
+from pytest_gatekeeper._proxy.trust import remember_roots
+from pytest_gatekeeper._sources import Vault
+from pytest_gatekeeper.config import Config, read_credential
+from pytest_gatekeeper.errors import ConfigError, ProxyError
+from pytest_gatekeeper.log import LogWriter
+from pytest_gatekeeper.recorder import Recorder
+
+__all__ = ["Gatekeeper", "Listener", "open_listener"]
+
+CLOSE_LIMIT = 2.0
+
+SecretsMode = Literal["auto", "real", "canary"]
+
+
+class Blob(Protocol):
+    """What trustme hands out a certificate as."""
+
+    def bytes(self) -> bytes:
+        """The PEM."""
+
+
+class Authority(Protocol):
+    """A trustme CA."""
+
+    @property
+    def cert_pem(self) -> Blob:
+        """Its certificate."""
+
+
+Trusted = str | os.PathLike[str] | bytes | Authority
+"""A CA certificate: a PEM file, PEM bytes, or a trustme CA."""
+
+
+class Listener:
+    """A port that several proxies may hold one after the other, so that clients can keep its URL."""
+
+    def __init__(self, inner: _listener.Listener) -> None:
+        self._inner = inner
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._inner.host
+
+    @property
+    def port(self) -> int:
+        """The port."""
+        return self._inner.port
+
+    def close(self) -> None:
+        """Give the port up; in 2 s at most."""
+        proxy_thread().run(self._inner.close, limit=CLOSE_LIMIT)
+
+
+def open_listener(host: str = "127.0.0.1", port: int = 0) -> Listener:
+    """Listen, on a free port where it is 0. Raises ProxyError where that is not possible."""
+    inner = _listener.Listener(host, port)
+    proxy_thread().run(inner.open)
+    return Listener(inner)
+
+
+class Gatekeeper:
+    """A proxy that injects credentials by host, and a recorder of what went through it.
+
+    A context manager, sync and async; leaving it takes 2 s at most, and what had to be cut is recorded.
+
+    Args:
+        config: a `Config` or the path of a gatekeeper.yaml; without one there are no rules.
+        secrets: which sources are read: `auto`, `real` or `canary`.
+        allow_network: whether upstreams that are neither routed nor loopback may be dialled.
+        idle_timeout: seconds of silence after which a connection or a tunnel is closed.
+        upstream_timeout: seconds for dial, handshake and response head together.
+        no_proxy: hosts that clients shall reach directly (for `env`).
+        credentials: mappings as under `credentials` in the file, in addition to those of the configuration.
+        listener: a shared port to hold; a free one of its own without.
+        port: the port to listen on, where there is no listener.
+        salt: makes canaries differ from those of other proxies (a test's name).
+        log_streams: write log lines to the stream that the configuration names, and not to Python's logger.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        SourceError: a credential cannot be fetched that has to be real.
+    """
+
+    def __init__(
+        self,
+        config: Settings | str | os.PathLike[str] | None = None,
+        *,
+        secrets: SecretsMode = "auto",
+        allow_network: bool = False,
+        idle_timeout: float = 120.0,
+        upstream_timeout: float = 60.0,
+        no_proxy: Iterable[str] = (),
+        credentials: Sequence[Mapping[str, Any]] = (),
+        listener: Listener | None = None,
+        port: int = 0,
+        salt: str = "",
+        log_streams: bool = False,
+    ) -> None:
+        settings = _settings(config)
+        self.config: Settings = settings
+        self._lock = threading.Lock()
+        self._state: Literal["new", "running", "closed"] = "new"
+        self._no_proxy = tuple(no_proxy)
+        self._shared = listener
+        self._listener: Listener | None = None
+        self._port = port
+        self._salt = salt
+        self._log_streams = log_streams
+        self._policy = _policy(settings)
+        self._routes = Routes(allow_network=allow_network)
+        self._limits = Limits(idle=_positive("idle_timeout", idle_timeout),
+                              upstream=_positive("upstream_timeout", upstream_timeout))  # fmt: skip
+        self._added: tuple[Rule, ...] = ()
+        own = tuple(read_credential(item, f"credentials[{index}]") for index, item in enumerate(credentials))
+        self._vault = Vault(
+            (*settings.credentials, *own),
+            mode=secrets,
+            environ=dict(os.environ),
+            salt=salt,
+            file=settings.file,
+            on_change=self._refreshed,
+        )
+        self._rules = self._vault.rules
+        self._recorder = Recorder(self._rules)
+        self._lease: Lease | None = None
+        self._log: LogWriter | None = None
+
+    def __repr__(self) -> str:
+        return f"<Gatekeeper {self.url if self._state == 'running' else self._state}>"
+
+    # ---- life
+
+    def start(self) -> None:
+        """Listen. Raises ProxyError when it has been started before, or the port cannot be had."""
+        if self._state != "new":
+            raise ProxyError(f"this Gatekeeper is {self._state}; make another one")
+        remember_roots()
+        self._log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
+        terms, redactor = self._terms()
+        lease = Lease(
+            terms,
+            self._routes,
+            redactor,
+            process_authority(),
+            self._accept,
+            limits=self._limits,
+            proxy_protocol=self.config.proxy.proxy_protocol,
+        )
+        listener = self._shared or open_listener(port=self._port)
+        inner = listener._inner
+        proxy_thread().run(lambda: inner.hold(lease))
+        self._listener, self._lease, self._state = listener, lease, "running"
+
+    def close(self) -> None:
+        """Cut every connection and give up the port, in 2 s at most. The recorder stays; twice is no error."""
+        if self._state != "running" or self._lease is None or self._listener is None:
+            self._state = "closed"
+            self._vault.close()
+            return
+        self._state = "closed"
+        lease, inner = self._lease, self._listener._inner
+        try:
+            proxy_thread().run(lambda: inner.release(lease), limit=CLOSE_LIMIT)
+            if self._shared is None:
+                self._listener.close()
+        finally:
+            self._vault.close()
+            if self._log is not None:
+                self._log.close()
+
+    def __enter__(self) -> Gatekeeper:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Gatekeeper:
+        await to_thread.run_sync(self.start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(self.close)
+
+    # ---- where it is
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return self._listening.host
+
+    @property
+    def port(self) -> int:
+        """The port it listens on. Raises ProxyError before `start`."""
+        return self._listening.port
+
+    @property
+    def url(self) -> str:
+        """`http://127.0.0.1:PORT`, for HTTPS_PROXY."""
+        return f"http://{join_authority(self.host, self.port)}"
+
+    @property
+    def url_with_auth(self) -> str:
+        """The URL with the proxy's own token where the configuration asks for one (`proxy.auth_token`)."""
+        token = self.config.proxy.auth_token
+        if not token:
+            return self.url
+        return f"http://gatekeeper:{quote(token.reveal(), safe='')}@{join_authority(self.host, self.port)}"
+
+    @property
+    def _listening(self) -> Listener:
+        listener = self._listener or self._shared
+        if listener is None:
+            raise ProxyError("this Gatekeeper has not been started; use it as a context manager or call start()")
+        return listener
+
+    @property
+    def ca(self) -> CertificateAuthority:
+        """The authority that clients have to trust; one a process."""
+        return process_authority()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Every variable that a client under test, or a subprocess, needs."""
+        ca = self.ca
+        bundle = ca.bundle_path if self._no_proxy else None
+        return proxy_variables(self.url_with_auth, ca.cert_path, bundle, self._no_proxy)
+
+    @property
+    def recorder(self) -> Recorder:
+        """What went through."""
+        return self._recorder
+
+    # ---- what applies
+
+    def route(self, host: str, url: str, *, ca: Trusted | None = None, verify: bool = True) -> None:
+        """Lead a name to a URL; it takes the place of an earlier route of the same name and port.
+
+        Args:
+            host: `name` or `*.suffix`, either with `:port`; IPv6 in brackets.
+            url: `http`, `https`, `ws` or `wss`, with host and port.
+            ca: the authority of the upstream's certificate.
+            verify: False switches the check of its certificate off; exchanges show that (`upstream_verified`).
+
+        Raises ProxyError for a host or a URL that cannot be read.
+        """
+        self._routes.add(host, url, ca=b"" if ca is None else _pem(ca), verify=verify)
+
+    def trust(self, ca: Trusted) -> None:
+        """Trust another authority for all upstreams. Raises ProxyError where there is no certificate."""
+        self._routes.trust(_pem(ca))
+
+    def add_credential(
+        self,
+        host: str,
+        value: str | Secret,
+        *,
+        header: str = "Authorization",
+        grant: str = "",
+        prefix: str = "",
+        format: Literal["", "basic"] = "",
+    ) -> Rule:
+        """One more rule, from now on: requests to `host` (a name or `*.suffix`) get `value` in `header`.
+
+        Raises ConfigError, which never shows the value, for a host or a header that could never match or be sent.
+        """
+        secret = value if isinstance(value, Secret) else Secret(value)
+        source = SourceSpec("static", hidden=(("value", secret),))
+        if not secret:
+            raise ConfigError("add_credential needs a value that is not empty", key="value")
+        credential = Credential(host, source, header, prefix, format, grant)
+        with self._lock:
+            rule = make_rule(f"added[{len(self._added)}]", credential, secret)
+            self._added += (rule,)
+            self._recorder.add_rule(rule)
+            self._apply()
+        return rule
+
+    # ---- inside
+
+    def _terms(self) -> tuple[Terms, Redactor]:
+        rules = (*self._rules, *self._added)
+        token = self.config.proxy.auth_token
+        secrets = [secret for rule in rules for secret in (rule.secret, rule.header_value)]
+        terms = Terms(RuleBook(rules), self._policy, token, self.config.log.capture_headers)
+        return terms, Redactor([*secrets, token] if token else secrets)
+
+    def _apply(self) -> None:
+        """Let the rules of now be in force."""
+        if self._lease is not None:
+            terms, redactor = self._terms()
+            self._lease.redactor = redactor  # first: nothing may be recorded with terms that it does not know
+            self._lease.terms = terms
+
+    def _refreshed(self, rules: tuple[Rule, ...]) -> None:
+        with self._lock:
+            self._rules = rules
+            self._recorder.set_rules(rules)
+            self._apply()
+
+    def _accept(self, record: Record) -> None:
+        """The sink of the proxy."""
+        if isinstance(record, LogLine):
+            if self._log is not None:
+                self._log.write(record)
+        else:
+            self._recorder.accept(record)
+
+
+def _settings(config: Settings | str | os.PathLike[str] | None) -> Settings:
+    if config is None:
+        return Config()
+    return config if isinstance(config, Settings) else Config.load(config)
+
+
+def _policy(settings: Settings) -> Policy:
+    try:
+        return Policy(settings.network)
+    except ConfigError as error:
+        raise ConfigError(error.problem, file=settings.file, key=error.key) from None
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"{name} is a number of seconds above 0")
+    return value
+
+
+def _pem(ca: Trusted) -> bytes:
+    """The certificates of an authority (PEM). Raises ProxyError."""
+    if isinstance(ca, bytes):
+        pem, what = ca, "the bytes hold"
+    elif isinstance(ca, str | os.PathLike):
+        what = f"{os.fspath(ca)} holds"
+        try:
+            pem = Path(ca).read_bytes()
+        except OSError as error:
+            raise ProxyError(f"the CA certificate {os.fspath(ca)} cannot be read: {error.strerror}") from None
+    else:
+        pem, what = ca.cert_pem.bytes(), "the authority holds"
+    if b"-----BEGIN CERTIFICATE-----" not in pem:
+        raise ProxyError(f"{what} no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+    return pem
