@@ -29,7 +29,9 @@ class ConfigError(GatekeeperError):
         key: dotted path of the key (``credentials[0].source.type``), or None.
     """
 
-    def __init__(self, problem: str, *, file: str | None = None, line: int | None = None, key: str | None = None) -> None:
+    def __init__(
+        self, problem: str, *, file: str | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
         super().__init__(problem, file, line, key)
         self.problem = problem
         self.file = file

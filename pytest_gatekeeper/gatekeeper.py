@@ -10,9 +10,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 from urllib.parse import quote
 
 from anyio import CancelScope, to_thread
@@ -26,12 +25,11 @@ from pytest_gatekeeper._core.rules import RuleBook, make_rule
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.terms import Terms
 from pytest_gatekeeper._core.variables import proxy_variables
-from pytest_gatekeeper._proxy import listener as _listener
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
 from pytest_gatekeeper._proxy.lease import Lease, Limits
+from pytest_gatekeeper._proxy.port import Listener, open_listener
 from pytest_gatekeeper._proxy.routes import Routes
-from pytest_gatekeeper._proxy.thread import proxy_thread
-from pytest_gatekeeper._proxy.trust import remember_roots
+from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
 from pytest_gatekeeper._sources import Vault
 from pytest_gatekeeper.config import Config, read_credential
 from pytest_gatekeeper.errors import ConfigError, ProxyError
@@ -40,56 +38,7 @@ from pytest_gatekeeper.recorder import Recorder
 
 __all__ = ["Gatekeeper", "Listener", "open_listener"]
 
-CLOSE_LIMIT = 2.0
-
 SecretsMode = Literal["auto", "real", "canary"]
-
-
-class Blob(Protocol):
-    """What trustme hands out a certificate as."""
-
-    def bytes(self) -> bytes:
-        """The PEM."""
-
-
-class Authority(Protocol):
-    """A trustme CA."""
-
-    @property
-    def cert_pem(self) -> Blob:
-        """Its certificate."""
-
-
-Trusted = str | os.PathLike[str] | bytes | Authority
-"""A CA certificate: a PEM file, PEM bytes, or a trustme CA."""
-
-
-class Listener:
-    """A port that several proxies may hold one after the other, so that clients can keep its URL."""
-
-    def __init__(self, inner: _listener.Listener) -> None:
-        self._inner = inner
-
-    @property
-    def host(self) -> str:
-        """The address it listens on."""
-        return self._inner.host
-
-    @property
-    def port(self) -> int:
-        """The port."""
-        return self._inner.port
-
-    def close(self) -> None:
-        """Give the port up; in 2 s at most."""
-        proxy_thread().run(self._inner.close, limit=CLOSE_LIMIT)
-
-
-def open_listener(host: str = "127.0.0.1", port: int = 0) -> Listener:
-    """Listen, on a free port where it is 0. Raises ProxyError where that is not possible."""
-    inner = _listener.Listener(host, port)
-    proxy_thread().run(inner.open)
-    return Listener(inner)
 
 
 class Gatekeeper:
@@ -181,8 +130,7 @@ class Gatekeeper:
             proxy_protocol=self.config.proxy.proxy_protocol,
         )
         listener = self._shared or open_listener(port=self._port)
-        inner = listener._inner
-        proxy_thread().run(lambda: inner.hold(lease))
+        listener.hold(lease)
         self._listener, self._lease, self._state = listener, lease, "running"
 
     def close(self) -> None:
@@ -192,9 +140,8 @@ class Gatekeeper:
             self._vault.close()
             return
         self._state = "closed"
-        lease, inner = self._lease, self._listener._inner
         try:
-            proxy_thread().run(lambda: inner.release(lease), limit=CLOSE_LIMIT)
+            self._listener.release(self._lease)
             if self._shared is None:
                 self._listener.close()
         finally:
@@ -283,11 +230,11 @@ class Gatekeeper:
 
         Raises ProxyError for a host or a URL that cannot be read.
         """
-        self._routes.add(host, url, ca=b"" if ca is None else _pem(ca), verify=verify)
+        self._routes.add(host, url, ca=b"" if ca is None else pem_of(ca), verify=verify)
 
     def trust(self, ca: Trusted) -> None:
         """Trust another authority for all upstreams. Raises ProxyError where there is no certificate."""
-        self._routes.trust(_pem(ca))
+        self._routes.trust(pem_of(ca))
 
     def add_credential(
         self,
@@ -363,20 +310,3 @@ def _positive(name: str, value: float) -> float:
     if not value > 0:
         raise ValueError(f"{name} is a number of seconds above 0")
     return value
-
-
-def _pem(ca: Trusted) -> bytes:
-    """The certificates of an authority (PEM). Raises ProxyError."""
-    if isinstance(ca, bytes):
-        pem, what = ca, "the bytes hold"
-    elif isinstance(ca, str | os.PathLike):
-        what = f"{os.fspath(ca)} holds"
-        try:
-            pem = Path(ca).read_bytes()
-        except OSError as error:
-            raise ProxyError(f"the CA certificate {os.fspath(ca)} cannot be read: {error.strerror}") from None
-    else:
-        pem, what = ca.cert_pem.bytes(), "the authority holds"
-    if b"-----BEGIN CERTIFICATE-----" not in pem:
-        raise ProxyError(f"{what} no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
-    return pem

@@ -171,7 +171,7 @@ class Origin:
         delay: float = 0.0,
         times: int | None = None,
     ) -> None:
-        """Prepare an answer. Of the answers that fit a request, the one prepared last wins.
+        r"""Prepare an answer. Of the answers that fit a request, the one prepared last wins.
 
         A WebSocket upgrade that fits gets it too, so it is refused.
 
@@ -181,7 +181,7 @@ class Origin:
         it has been sent, so a test decides when the next event of a stream goes out::
 
             go = threading.Event()
-            origin.respond(chunks=["data: 1\\n\\n", go, "data: 2\\n\\n"], headers={"Content-Type": "text/event-stream"})
+            origin.respond(chunks=["data: 1\n\n", go, "data: 2\n\n"], headers={"Content-Type": "text/event-stream"})
 
         Args:
             host: host pattern (exact or ``*.suffix``); None fits every host.

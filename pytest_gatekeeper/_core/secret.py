@@ -1,7 +1,7 @@
 """Values that must never be printed, and the fingerprints that stand for them.
 
-A `Secret` is made when a credential's value is fetched and is opened (`reveal`) only to put the value into a request and
-to look for it. Nothing here may format, log or compare a value in a way that shows it.
+A `Secret` is made when a credential's value is fetched and is opened (`reveal`) only to put the value into a request
+and to look for it. Nothing here may format, log or compare a value in a way that shows it.
 """
 
 from __future__ import annotations

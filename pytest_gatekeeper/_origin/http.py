@@ -182,9 +182,8 @@ class HttpServer:
         async with aclosing(_pieces(answer)) as pieces:
             async for piece in pieces:
                 sent += len(piece)
-                if chunked and piece:
-                    piece = b"%x\r\n%b\r\n" % (len(piece), piece)
-                await self._stream.send(piece)
+                framed = b"%x\r\n%b\r\n" % (len(piece), piece) if chunked and piece else piece
+                await self._stream.send(framed)
         if chunked:
             await self._stream.send(b"0\r\n\r\n")
         return sent

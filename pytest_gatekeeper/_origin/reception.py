@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 import traceback
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 
 from pytest_gatekeeper._origin.http import HttpServer
 from pytest_gatekeeper._origin.journal import Journal, RawStream
@@ -99,7 +99,7 @@ def describe(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"a connection broke: {type(error).__name__}: {error.strerror or error}"
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"an answer failed: {type(error).__name__}{place}"
 
 

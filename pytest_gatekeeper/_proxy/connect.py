@@ -26,9 +26,9 @@ __all__ = ["distrust", "open_tunnel"]
 _ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
 _TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1
 _CURE = (
-    "point it at the proxy's CA: SSL_CERT_FILE (most clients), REQUESTS_CA_BUNDLE (requests, boto3), NODE_EXTRA_CA_CERTS"
-    " (Node) are in proxy.env, and proxy.ca.ssl_context() is for clients that read none; an SSLContext or a client made"
-    " before the test keeps what it trusted then"
+    "point it at the proxy's CA: SSL_CERT_FILE (most clients), REQUESTS_CA_BUNDLE (requests, boto3) and"
+    " NODE_EXTRA_CA_CERTS (Node) are in proxy.env, and proxy.ca.ssl_context() is for clients that read none; an"
+    " SSLContext or a client made before the test keeps what it trusted then"
 )
 _ALERTS = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_REQUIRED", "UNSUPPORTED_CERTIFICATE")
 

@@ -143,7 +143,7 @@ class Connection:
     def _ended(self, error: BaseException) -> None:
         """Note what ended the connection, where that was no exchange's doing."""
         if isinstance(error, StreamCut):
-            self.closed = error.why  # type: ignore[assignment]  # one of records.Closed by construction
+            self.closed = error.why
         elif isinstance(error, TimedOut):
             self.closed = "error"
             if self.tunnel is not None and not self.tunnel.exchanges and self.tunnel.error is None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import socket
 
+from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.records import Late
 from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.lease import Lease
@@ -108,7 +109,7 @@ class Listener:
     async def _turn_away(self, tcp: TcpStream) -> None:
         """Answer 503 to whoever comes while nobody holds the proxy."""
         if len(self._late) < MAX_LATE:
-            self._late.append(Late("%s:%d" % tcp.peer))
+            self._late.append(Late(join_authority(*tcp.peer)))
         timer = asyncio.get_running_loop().call_later(LATE_LIMIT, tcp.abort, StreamCut("test"))
         try:
             with contextlib.suppress(OSError, BadHead):

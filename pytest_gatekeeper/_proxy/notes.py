@@ -25,6 +25,7 @@ __all__ = [
     "response_size",
 ]  # fmt: skip
 
+
 def note_forward(connection: Connection, head: RequestHead, plan: Forward) -> Exchange:
     """The record of a request that is going to be sent upstream; without injections, since nothing is sent yet."""
     record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade)
@@ -49,9 +50,7 @@ def note_refused(connection: Connection, head: RequestHead, refused: Refused, re
     return record
 
 
-def _record(
-    connection: Connection, head: RequestHead, destination: Destination, target: str, upgrade: str
-) -> Exchange:
+def _record(connection: Connection, head: RequestHead, destination: Destination, target: str, upgrade: str) -> Exchange:
     lease = connection.lease
     blank = lease.redactor
     scheme = destination.scheme
@@ -115,9 +114,7 @@ def close(connection: Connection, record: Exchange, why: Closed, error: str | No
 # ------------------------------------------------------------------ log lines
 
 
-def log_exchange(
-    connection: Connection, head: RequestHead, plan: Forward, record: Exchange, size: int | None
-) -> None:
+def log_exchange(connection: Connection, head: RequestHead, plan: Forward, record: Exchange, size: int | None) -> None:
     """The line of a request that went upstream, or was meant to; `size` is the declared one of its answer."""
     _open(connection, plan.request_id, record.injections)
     lease = connection.lease

@@ -94,8 +94,10 @@ async def splice(client: Stream, upstream: Stream, up: Watcher, down: Watcher) -
     """Pass bytes in both directions, untouched, until both have ended; a side that has finished may still receive.
 
     Args:
-        client, upstream: the two sides; both are closed afterwards.
-        up, down: see what goes to the upstream and to the client, before it is sent.
+        client: one side; closed afterwards.
+        upstream: the other side; closed afterwards.
+        up: sees what goes to the upstream, before it is sent.
+        down: sees what goes to the client, before it is sent.
 
     Returns:
         Which side ended first, and its error where it did not end in order.

@@ -152,9 +152,7 @@ class Routes:
                     return found[0]
         return None
 
-    def _target(
-        self, host: str, port: int, tls: bool, name: str, ca: bytes, verify: bool, *, routed: bool
-    ) -> Target:
+    def _target(self, host: str, port: int, tls: bool, name: str, ca: bytes, verify: bool, *, routed: bool) -> Target:
         name = name.removesuffix(".")
         if not tls:
             return Target(host, port, None, name, None, routed)
@@ -171,7 +169,8 @@ def _read_url(url: str) -> _Route:
     authority, _, path = rest.partition("/")
     if "@" in rest or "?" in rest or "#" in rest or path:
         raise ProxyError(
-            f"route(…, {_shown(url)!r}): the URL names a host and a port alone; user, path and query come from the client"
+            f"route(…, {_shown(url)!r}): the URL names a host and a port alone;"
+            " user, path and query come from the client"
         )
     try:
         host, port = split_authority(authority)

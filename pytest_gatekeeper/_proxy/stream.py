@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
+
+from pytest_gatekeeper._core.records import Closed
 
 __all__ = ["Stream", "StreamCut", "TcpStream", "tune"]
 
@@ -23,13 +26,21 @@ WRITE_LIMIT = 256 * 1024
 
 KEEP_ALIVE_SECONDS = 30
 
-_buffer = memoryview(bytearray(READ_SIZE))  # shared: asyncio fills it and hands it on before anything else runs
+
+class _Room(threading.local):
+    """Where a thread's streams read to, shared: its loop fills it and hands it on before anything else runs there."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_SIZE))
+
+
+_room = _Room()
 
 
 class StreamCut(ConnectionError):
     """The proxy itself ended the connection; `why` is one of records.Closed."""
 
-    def __init__(self, why: str, text: str = "") -> None:
+    def __init__(self, why: Closed, text: str = "") -> None:
         super().__init__(text or f"cut: {why}")
         self.why = why
 
@@ -101,10 +112,12 @@ class TcpStream(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._on_connect = on_connect
         self._on_end: Callable[[], None] | None = None
+        self._buffer = _room.view
         self._inbox: deque[bytes] = deque()
         self._waiting = 0  # bytes in the inbox
         self._reading = True
         self._ended = False
+        self._finished = False
         self._lost = False
         self._error: OSError | None = None
         self._receiver: asyncio.Future[None] | None = None
@@ -121,12 +134,12 @@ class TcpStream(asyncio.BufferedProtocol):
         if self._on_connect is not None:
             self._on_connect(self)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return _buffer
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio gives it
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         self.activity = self._loop.time()
-        self._inbox.append(bytes(_buffer[:nbytes]))
+        self._inbox.append(bytes(self._buffer[:nbytes]))
         self._waiting += nbytes
         if self._waiting >= READ_SIZE and self._reading:
             self._reading = False
@@ -217,7 +230,7 @@ class TcpStream(asyncio.BufferedProtocol):
             self._waiting += len(data)
 
     def write(self, data: bytes) -> None:
-        if self._lost:
+        if self._lost or self._finished:
             raise self._error or ConnectionResetError("the connection is closed")
         self.activity = self._loop.time()
         self._transport.write(data)
@@ -236,6 +249,7 @@ class TcpStream(asyncio.BufferedProtocol):
             await self.drain()
 
     async def finish(self) -> None:
+        self._finished = True
         if not self._lost and not self._transport.is_closing():
             self._transport.write_eof()
 
@@ -250,7 +264,8 @@ class TcpStream(asyncio.BufferedProtocol):
             self._error = error
         self._inbox.clear()
         self._waiting = 0
-        self._transport.abort()
+        if not self._lost:
+            self._transport.abort()
 
     def on_end(self, callback: Callable[[], None] | None) -> None:
         self._on_end = callback

@@ -82,7 +82,7 @@ def proxy_thread() -> LoopThread:
         return _current[1]
 
 
-def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+def _report(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Log what nobody caught by kind alone: its text could hold a credential."""
     error = context.get("exception")
     if not isinstance(error, OSError):

@@ -44,6 +44,7 @@ class TlsStream:
             self._incoming, self._outgoing, server_side=server_side, server_hostname=server_hostname
         )
         self._returned: list[bytes] = []  # unread
+        self._failure: TlsFailure | None = None
         self._ended = False
         self._finished = False
         self.ragged = False
@@ -103,7 +104,7 @@ class TlsStream:
         if self._ended:
             return b""
         parts = self._read()
-        if not parts and (raw := self._lower.take()):
+        while not parts and not self._ended and (raw := self._lower.take()):
             self._incoming.write(raw)
             parts = self._read()
         return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -114,7 +115,7 @@ class TlsStream:
         room = READ_SIZE
         incoming, session = self._incoming, self._session
         try:
-            while room > 0 and (incoming.pending or session.pending()):
+            while room > 0 and self._failure is None and (incoming.pending or session.pending()):
                 data = session.read(RECORD_SIZE)
                 if not data:
                     self._ended = True  # close_notify
@@ -126,10 +127,11 @@ class TlsStream:
         except ssl.SSLZeroReturnError:
             self._ended = True
         except ssl.SSLError as error:
-            if not parts:  # else it comes again at the next read
-                raise TlsFailure.of(error) from None
+            self._failure = TlsFailure.of(error)
         if self._outgoing.pending:  # an answer to a key update
             self._flush()
+        if self._failure is not None and not parts:  # what came before it goes first
+            raise self._failure
         return parts
 
     def unread(self, data: bytes) -> None:

@@ -10,11 +10,50 @@ import functools
 import os
 import ssl
 from pathlib import Path
+from typing import Protocol
 
-__all__ = ["remember_roots", "trusted_before", "unverified_context", "upstream_context"]
+from pytest_gatekeeper.errors import ProxyError
+
+__all__ = ["Trusted", "pem_of", "remember_roots", "trusted_before", "unverified_context", "upstream_context"]
 
 _VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "AWS_CA_BUNDLE")
 _remembered: bytes | None = None
+
+
+class Blob(Protocol):
+    """What trustme hands out a certificate as."""
+
+    def bytes(self) -> bytes:
+        """The PEM."""
+
+
+class Authority(Protocol):
+    """A trustme CA."""
+
+    @property
+    def cert_pem(self) -> Blob:
+        """Its certificate."""
+
+
+Trusted = str | os.PathLike[str] | bytes | Authority
+"""A CA certificate: the path of a PEM file, PEM bytes, or a trustme CA."""
+
+
+def pem_of(ca: Trusted) -> bytes:
+    """The certificates of an authority (PEM). Raises ProxyError where there is none."""
+    if isinstance(ca, bytes):
+        pem, what = ca, "the bytes hold"
+    elif isinstance(ca, str | os.PathLike):
+        what = f"{os.fspath(ca)} holds"
+        try:
+            pem = Path(ca).read_bytes()
+        except OSError as error:
+            raise ProxyError(f"the CA certificate {os.fspath(ca)} cannot be read: {error.strerror}") from None
+    else:
+        pem, what = ca.cert_pem.bytes(), "the authority holds"
+    if b"-----BEGIN CERTIFICATE-----" not in pem:
+        raise ProxyError(f"{what} no certificate in PEM form (-----BEGIN CERTIFICATE-----)")
+    return pem
 
 
 def remember_roots(environ: dict[str, str] | None = None) -> bytes:

@@ -19,6 +19,7 @@ from pytest_gatekeeper._proxy.tls import TlsFailure, TlsStream
 
 __all__ = ["Unreachable", "Upstream", "Upstreams"]
 
+
 class Unreachable(ConnectionError):
     """An upstream could not be reached.
 

@@ -40,7 +40,7 @@ class Watch:
         self._timer = self._loop.call_at(self._wake_at, self._look)
 
     def limit(self, seconds: float, stream: Stream, text: str) -> None:
-        """Abort `stream` with a `TimedOut` unless `lift` comes within `seconds`. Takes the place of an earlier limit."""
+        """Abort `stream` with a `TimedOut` unless `lift` comes within `seconds`; replaces an earlier limit."""
         self._guarded = stream
         self._text = text
         self._due = due = self._loop.time() + seconds

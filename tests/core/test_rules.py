@@ -134,7 +134,7 @@ def test_a_tab_in_a_value_is_fine() -> None:
 
 def test_a_control_character_in_a_prefix_is_an_error() -> None:
     """It would reach the header, too."""
-    with pytest.raises(ConfigError, match="prefix for api.example.com"):
+    with pytest.raises(ConfigError, match=r"prefix for api\.example\.com"):
         make_rule("r", _credential(prefix="To\nken"), Secret("abc"))
 
 
@@ -201,7 +201,7 @@ def test_a_book_knows_each_secret_once() -> None:
          "no rule for api.example.com; nearest is a*.example.com (only *.suffix is a wildcard)"),
         (["example.com"], "api.Example.com",
          "no rule for api.Example.com; nearest is example.com"
-         + " (an exact pattern does not match names below it; *.example.com would)"),
+          " (an exact pattern does not match names below it; *.example.com would)"),
         (["ws.example.com", "other.test"], "api.example.com",
          "no rule for api.example.com; nearest is ws.example.com"),
     ],

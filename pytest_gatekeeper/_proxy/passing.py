@@ -1,0 +1,123 @@
+"""The final answer's way to the client: its head, then its body as it comes.
+
+The record is closed before the last byte is sent, so whoever has the answer finds it complete. What an answer means for
+the two connections is settled here, too: which may serve another request, which must end.
+"""
+
+from __future__ import annotations
+
+from pytest_gatekeeper._core.framing import Body, BodyError, OpenBody, response_body
+from pytest_gatekeeper._core.headers import returned
+from pytest_gatekeeper._core.model import Headers, ResponseHead
+from pytest_gatekeeper._proxy import notes
+from pytest_gatekeeper._proxy.relay import Broken, Incomplete, payload, piece, relay_body
+from pytest_gatekeeper._proxy.trip import Failed, Trip
+from pytest_gatekeeper._proxy.upstream import Upstream
+from pytest_gatekeeper._proxy.wire import response_bytes
+
+__all__ = ["pass_on"]
+
+
+async def pass_on(trip: Trip, upstream: Upstream, response: ResponseHead) -> bool:
+    """Pass the final answer on; whether the client's connection can take another request.
+
+    Raises:
+        Failed: the answer cannot be used, and nothing of it has been passed on.
+        Broken: one side failed in the middle of it.
+    """
+    head = trip.head
+    try:
+        body = response_body(response, head.method)
+        dechunk = head.version == "1.0" and body.declared is None and not (body.done or isinstance(body, OpenBody))
+        first = _first(upstream, body, payload_only=dechunk)
+    except BodyError as error:
+        raise Failed(f"{trip.host} sent an answer that cannot be used: {error}.") from None
+    keep = trip.body.done and not (trip.plan.close or dechunk or isinstance(body, OpenBody))
+    fields = _fields(trip, response, keep=keep, dechunk=dechunk)
+    _tell(trip, response, fields, body)
+    try:
+        await trip.client.send(response_bytes(response.status, response.reason, fields) + first)
+    except OSError as error:
+        raise Broken("client", error) from None
+    if not body.done:
+        await _rest(trip, upstream, body, payload_only=dechunk)
+    _part(trip, upstream, response, body)
+    return keep
+
+
+def _first(upstream: Upstream, body: Body, *, payload_only: bool) -> bytes:
+    """What of the body has come with the head, so that a short answer goes out in one piece. Raises BodyError."""
+    try:
+        data = b"" if body.done else upstream.stream.take()
+    except OSError:
+        return b""  # it comes again at the next read
+    if data:
+        data = piece(upstream.stream, body, data)
+    return payload(body, data) if payload_only else data
+
+
+def _fields(trip: Trip, response: ResponseHead, *, keep: bool, dechunk: bool) -> Headers:
+    """The header fields that the client gets."""
+    fields = returned(response.headers)
+    if dechunk:
+        fields = tuple([pair for pair in fields if pair[0].lower() != "transfer-encoding"])
+    if trip.connection.tunnel is None and all(name.lower() != "x-request-id" for name, _ in fields):
+        fields += (("X-Request-Id", trip.plan.request_id),)
+    if not keep:
+        fields += (("Connection", "close"),)
+    elif trip.head.version == "1.0":
+        fields += (("Connection", "keep-alive"),)
+    return fields
+
+
+def _tell(trip: Trip, response: ResponseHead, fields: Headers, body: Body) -> None:
+    """Record and log the answer before the client gets any of it."""
+    connection, record = trip.connection, trip.record
+    notes.note_response(connection, record, response.status, fields)
+    record.response_size = body.size
+    notes.log_exchange(connection, trip.head, trip.plan, record, notes.response_size(response, trip.head.method))
+    trip.answered = True
+    if body.done:
+        _settle(trip)
+    else:
+        connection.lease.tell(record)
+
+
+async def _rest(trip: Trip, upstream: Upstream, body: Body, *, payload_only: bool) -> None:
+    record = trip.record
+
+    def count(_: bytes) -> None:
+        record.response_size = body.size
+        if body.done:
+            _settle(trip)
+
+    try:
+        await relay_body(upstream.stream, trip.client, body, of="upstream", before=count, payload_only=payload_only)
+    except BodyError as error:
+        raise Broken("upstream", Incomplete(str(error))) from None
+    _settle(trip)
+
+
+def _settle(trip: Trip) -> None:
+    """The last of the answer is about to be sent: sizes are final."""
+    trip.record.request_size = trip.body.size
+    notes.close(trip.connection, trip.record, "upstream")
+
+
+def _part(trip: Trip, upstream: Upstream, response: ResponseHead, body: Body) -> None:
+    """Keep the upstream's connection where it can be used again (RFC 9112 section 9.3), else close it."""
+    tokens = {
+        token.strip().lower()
+        for name, value in response.headers
+        if len(name) == 10 and name.lower() == "connection"
+        for token in value.split(",")
+    }
+    lasting = response.version != "1.0" or "keep-alive" in tokens
+    if lasting and "close" not in tokens and trip.body.done and not isinstance(body, OpenBody):
+        trip.connection.upstreams.keep(trip.plan.destination, upstream)
+        return
+    if isinstance(body, OpenBody):
+        trip.connection.closed = "upstream"
+        if upstream.stream.ragged:
+            trip.client.cut()  # what may have been cut short must not look whole
+    upstream.stream.close()
