@@ -126,6 +126,7 @@ class Gatekeeper:
             redactor,
             process_authority(),
             self._accept,
+            wants=self._log.wants,
             limits=self._limits,
             proxy_protocol=self.config.proxy.proxy_protocol,
         )

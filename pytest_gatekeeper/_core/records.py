@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from pytest_gatekeeper._core.model import Headers, Injection, Violation
 from pytest_gatekeeper._core.secret import Secret
 
-__all__ = ["Bypass", "Closed", "Exchange", "Late", "Leak", "LogLine", "Record", "Sink", "Tunnel"]
+__all__ = ["Bypass", "Closed", "Exchange", "Late", "Leak", "Level", "LogLine", "Record", "Sink", "Tunnel"]
 
 Closed = Literal["client", "upstream", "idle", "test", "error"]
 """What ended an exchange or a tunnel."""
@@ -155,10 +155,13 @@ class Exchange:
         return f"<Exchange {self.id} {self.method} {self.url} {self.status or 'pending'}>"
 
 
+Level = Literal["DEBUG", "INFO", "WARN", "ERROR"]
+
+
 class LogLine(NamedTuple):
     """One line of the proxy's log: level name, message, and fields in order."""
 
-    level: Literal["DEBUG", "INFO", "WARN", "ERROR"]
+    level: Level
     message: str
     fields: tuple[tuple[str, str | int | float | bool], ...]
 

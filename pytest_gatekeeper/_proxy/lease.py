@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pytest_gatekeeper._core.decide import Terms
-from pytest_gatekeeper._core.records import Record, Sink
+from pytest_gatekeeper._core.records import Level, Record, Sink
 from pytest_gatekeeper._core.redact import Redactor
 from pytest_gatekeeper._proxy.ca import CertificateAuthority
 from pytest_gatekeeper._proxy.routes import Routes
@@ -52,6 +52,7 @@ class Lease:
         redactor: hides the secrets of `terms`; replaced together with them.
         authority: what clients trust.
         sink: is told what happened, on the proxy's thread.
+        wants: whether anybody would read a log line of a level; else none is made.
         limits: how long things may take.
         proxy_protocol: whether each connection opens with a PROXY header.
     """
@@ -64,6 +65,7 @@ class Lease:
         authority: CertificateAuthority,
         sink: Sink,
         *,
+        wants: Callable[[Level], bool] = lambda _: True,
         limits: Limits | None = None,
         proxy_protocol: bool = False,
     ) -> None:
@@ -71,6 +73,7 @@ class Lease:
         self.routes = routes
         self.redactor = redactor
         self.authority = authority
+        self.wants = wants
         self.limits = limits or Limits()
         self.proxy_protocol = proxy_protocol
         self.ended = False

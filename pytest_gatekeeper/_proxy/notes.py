@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pytest_gatekeeper._core.framing import BodyError, request_body, response_body
 from pytest_gatekeeper._core.headers import Malformed, survey
 from pytest_gatekeeper._core.hosts import split_authority
-from pytest_gatekeeper._core.logline import connect_line, denial_line, request_line
+from pytest_gatekeeper._core.logline import connect_line, denial_line, request_level, request_line
 from pytest_gatekeeper._core.model import Destination, Forward, Headers, Injection, Refused, RequestHead, ResponseHead
 from pytest_gatekeeper._core.records import Closed, Exchange
 
@@ -118,6 +118,8 @@ def log_exchange(connection: Connection, head: RequestHead, plan: Forward, recor
     """The line of a request that went upstream, or was meant to; `size` is the declared one of its answer."""
     _open(connection, plan.request_id, record.injections)
     lease = connection.lease
+    if not lease.wants(request_level(record.status or 0, record.error)):
+        return
     lease.tell(
         request_line(
             request_id=plan.request_id,
@@ -175,6 +177,8 @@ def _open(connection: Connection, request_id: str, injections: Sequence[Injectio
     if destination is None or connection.opening is None:
         return
     duration, connection.opening = connection.opening, None
+    if not connection.lease.wants("INFO"):
+        return
     connection.lease.tell(
         connect_line(
             request_id=request_id,
