@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from anyio import CancelScope, to_thread
 
+from pytest_gatekeeper._core.credentials import read_credential
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
 from pytest_gatekeeper._core.policy import Policy
@@ -30,8 +31,8 @@ from pytest_gatekeeper._proxy.lease import Lease, Limits
 from pytest_gatekeeper._proxy.port import Listener, open_listener
 from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
-from pytest_gatekeeper._sources import Vault
-from pytest_gatekeeper.config import Config, read_credential
+from pytest_gatekeeper._sources.vault import Vault
+from pytest_gatekeeper.config import Config
 from pytest_gatekeeper.errors import ConfigError, ProxyError
 from pytest_gatekeeper.log import LogWriter
 from pytest_gatekeeper.recorder import Recorder

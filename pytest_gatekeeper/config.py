@@ -1,0 +1,64 @@
+"""Reading a gatekeeper.yaml: bytes of a file to a `Config`.
+
+Opens the file and nothing else; what is in it is read by `_core.config`. No source is fetched and no warning issued.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pytest_gatekeeper._core.config import read_settings
+from pytest_gatekeeper._core.document import LIMIT, decode
+from pytest_gatekeeper._core.model import Settings
+from pytest_gatekeeper.errors import ConfigError
+
+__all__ = ["Config"]
+
+
+@dataclass(frozen=True)
+class Config(Settings):
+    """A gatekeeper.yaml, typed and checked. `Config()` is the empty one: no rules, everything passes.
+
+    What production ignores silently and is probably a mistake (unknown keys, further documents, hosts that can never
+    match) is in `findings`. Reading issues no warning: whoever asked for the file decides whether to.
+    """
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Config:
+        """Read a file.
+
+        Raises ConfigError for a file that is not there, cannot be read or is larger than 1 MiB, for a directory, and
+        as `parse` does.
+        """
+        name = os.fspath(path)
+        try:
+            with Path(name).open("rb") as file:
+                data = file.read(LIMIT + 1)
+        except IsADirectoryError:
+            raise ConfigError("is a directory; name the file in it", file=name) from None
+        except FileNotFoundError:
+            raise ConfigError("there is no such file; check the path", file=name) from None
+        except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "the path holds a null character"
+            raise ConfigError(f"cannot be read: {problem}", file=name) from None
+        return cls.parse(data, name)
+
+    @classmethod
+    def parse(cls, text: str | bytes, name: str | None = None) -> Config:
+        """Read a configuration from text.
+
+        Args:
+            text: YAML; bytes are UTF-8, or UTF-16 with a byte-order mark.
+            name: what messages call it.
+
+        Raises:
+            ConfigError: for whatever production refuses, and for what could never do what it says; with line and
+                dotted key, and never with a credential.
+        """
+        try:
+            settings = read_settings(decode(text) if isinstance(text, bytes) else text, name)
+        except ConfigError as error:  # without our frames, which hold the text
+            raise ConfigError(error.problem, file=name, line=error.line, key=error.key) from None
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(settings)})
