@@ -1,0 +1,103 @@
+"""`exec`: any command with its clients led to the proxy, and the scope table at its end.
+
+The command keeps the terminal and gets the signals. Exit status: the command's, 128 + n where signal n ended it, 1
+where it succeeded and `--fail-on` found something, 2 for misuse.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from pytest_gatekeeper._cli.session import add_options, finish, running
+from pytest_gatekeeper._core.variables import CLEARED
+from pytest_gatekeeper.errors import ProxyError
+
+__all__ = ["add_parser"]
+
+_FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "exec",
+        help="run a command whose clients go through the proxy",
+        usage="%(prog)s [options] -- COMMAND [ARGUMENT ...]",
+        description="Run a command in the environment that leads clients to the proxy; ends with the scope table.",
+    )
+    add_options(parser)
+    parser.add_argument("arguments", metavar="COMMAND", nargs=argparse.REMAINDER, help="what to run, after --")
+    parser.set_defaults(run=execute)
+
+
+def execute(said: argparse.Namespace) -> int:
+    """Run the command."""
+    command = said.arguments[1:] if said.arguments[:1] == ["--"] else said.arguments
+    if not command:
+        raise ProxyError("exec needs a command: exec [options] -- COMMAND [ARGUMENT ...]")
+    with running(said) as proxy:
+        lowered = {name.lower() for name in (*CLEARED, *proxy.env)}
+        kept = {name: value for name, value in os.environ.items() if name.lower() not in lowered}
+        status = _run(command, {**kept, **proxy.env})
+    found = finish(said, proxy, f"exec: {command[0]}")
+    return status or found
+
+
+def _run(command: list[str], environ: dict[str, str]) -> int:
+    """The exit status of the command, as shells have it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with _signals() as handed_on:
+        try:
+            child = subprocess.Popen(command, env=environ)  # noqa: S603 - what the user asked for
+        except (FileNotFoundError, PermissionError) as error:
+            raise ProxyError(f"exec: {command[0]}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            raise ProxyError(f"exec: {command[0]} cannot be run: {error}") from None
+        handed_on(child)
+        status = child.wait()
+    return 128 - status if status < 0 else status
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """Signals go to the command, those that come before it is there as well.
+
+    Ctrl-C at a terminal reaches it anyhow, with the whole foreground group.
+    """
+    shared = _at_terminal()
+    early: list[int] = []
+    children: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(number: int, _: FrameType | None) -> None:
+        if children and not (number == signal.SIGINT and shared):
+            children[0].send_signal(number)
+        elif not children:
+            early.append(number)
+
+    def started(child: subprocess.Popen[bytes]) -> None:
+        children.append(child)
+        for number in early:
+            child.send_signal(number)
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", *_FORWARDED) if hasattr(signal, name)]
+    before = {number: signal.signal(number, hand_on) for number in numbers}
+    try:
+        yield started
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _at_terminal() -> bool:
+    try:
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False

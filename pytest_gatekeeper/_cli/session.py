@@ -1,0 +1,148 @@
+"""What `exec` and `serve` share: their options, the proxy that these describe, and what is told at the end."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytest_gatekeeper._core.scope import finding_facts, merge_findings, render, rows, scope_facts
+from pytest_gatekeeper.errors import ConfigWarning
+from pytest_gatekeeper.gatekeeper import Gatekeeper
+from pytest_gatekeeper.origin import Origin
+
+__all__ = ["FAIL_ON", "add_options", "finish", "running"]
+
+FAIL_ON = ("leak", "unused", "bypass", "cleartext", "violation")
+_NARROWEST = 60
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of both commands."""
+    parser.add_argument("--config", metavar="FILE", help="the gatekeeper.yaml whose rules are in force")
+    parser.add_argument(
+        "--route", metavar="HOST=URL", action="append", default=[], type=_route,
+        help="lead a name (or *.suffix, either with :port) to an http, https, ws or wss URL; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--origin", metavar="HOST", action="append", default=[],
+        help="the built-in stub, which echoes, answers for this name; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust", metavar="PEM", action="append", default=[],
+        help="a file with another CA for upstreams; repeatable",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow-network", action="store_true", help="dial upstreams that are neither routed nor loopback"
+    )
+    parser.add_argument(
+        "--secrets", choices=("auto", "real", "canary"), default="auto",
+        help="auto (env and static real, the others made up), real (all fetched) or canary (none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--report", metavar="PATH", action="append", default=[], help="write a .json or .html report; repeatable"
+    )
+    parser.add_argument(
+        "--fail-on", metavar="LIST", type=_fail_on, default=("leak", "violation"),
+        help=f"what makes the exit status 1, a comma list of {', '.join(FAIL_ON)}; or none (default: leak,violation)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--idle-timeout", metavar="SECONDS", type=_seconds, default=120.0,
+        help="silence after which the proxy closes a connection (120)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--upstream-timeout", metavar="SECONDS", type=_seconds, default=60.0,
+        help="time for dial, handshake and response head together (60)",
+    )  # fmt: skip
+
+
+def _route(text: str) -> tuple[str, str]:
+    host, separator, url = text.partition("=")
+    if not (host and separator and url):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST=URL, such as api.example.com=http://127.0.0.1:8000")
+    return host, url
+
+
+def _fail_on(text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if words == ("none",):
+        return ()
+    unknown = [word for word in words if word not in FAIL_ON]
+    if unknown or not words:
+        raise argparse.ArgumentTypeError(f"{text!r} is no comma list of {', '.join(FAIL_ON)}; or none")
+    return words
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
+
+
+@contextmanager
+def running(said: argparse.Namespace, *, port: int = 0, log_streams: bool = True) -> Iterator[Gatekeeper]:
+    """A running proxy with the routes, authorities and stub names that were asked for.
+
+    Raises:
+        GatekeeperError: something that was asked for cannot be had.
+    """
+    proxy = Gatekeeper(
+        said.config,
+        secrets=said.secrets,
+        allow_network=said.allow_network,
+        idle_timeout=said.idle_timeout,
+        upstream_timeout=said.upstream_timeout,
+        port=port,
+        log_streams=log_streams,
+    )
+    for finding in proxy.config.findings:
+        tell(f"{ConfigWarning.__name__}: {finding}")
+    for host, url in said.route:
+        proxy.route(host, url)
+    for path in said.trust:
+        proxy.trust(path)
+    with Origin() as origin, proxy:
+        for host in said.origin:
+            origin.serve(host, proxy=proxy)
+        yield proxy
+
+
+def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str) -> int:
+    """Tell what happened; 1 where something did that `--fail-on` names, else 0.
+
+    Args:
+        said: the command line.
+        proxy: closed.
+        what: was run, the table's one test.
+    """
+    recorder = proxy.recorder
+    facts = scope_facts(recorder.rules, recorder.exchanges, what)
+    findings = finding_facts(recorder.records, recorder.leaks, recorder.bypasses, what)
+    width = max(_NARROWEST, shutil.get_terminal_size().columns)
+    lines = render(rows(facts), width, merge_findings([{**finding, "test": ""} for finding in findings]))
+    tell(" gatekeeper scope ".center(width, "="))
+    for line in lines:
+        tell(line)
+    unused = [row for row in rows(facts) if not row.used]
+    failing = {finding["kind"] for finding in findings if _counts(finding)} | ({"unused"} if unused else set())
+    found = [word for word in FAIL_ON if word in failing and word in said.fail_on]
+    if found:
+        tell(f"gatekeeper: failed on {', '.join(found)} (see --fail-on)")
+    return 1 if found else 0
+
+
+def _counts(finding: dict[str, str]) -> bool:
+    """Whether a finding can fail a run: what an upstream only echoed cannot."""
+    return finding.get("direction", "upstream") == "upstream"
+
+
+def tell(line: str) -> None:
+    """A line for whoever sits at the shell."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a shell is told

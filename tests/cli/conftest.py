@@ -1,0 +1,59 @@
+"""What the tests of the command line share: running it as a shell does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Finished = subprocess.CompletedProcess[str]
+
+CONFIG = """
+credentials:
+  - host: api.example.com
+    header: X-Api-Key
+    grant: api
+    source: {type: env, var: API_KEY}
+log: {level: info}
+"""
+KEY = "k3y-of-the-command-line-tests"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration with one rule, whose value the environment has."""
+    file = tmp_path / "gatekeeper.yaml"
+    file.write_text(CONFIG, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def environ() -> dict[str, str]:
+    """The environment of a shell: without what this test run set for itself, with the rule's value."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    return {**own, "API_KEY": KEY, "COLUMNS": "120"}
+
+
+@pytest.fixture
+def gatekeeper(tmp_path: Path, environ: dict[str, str]) -> Callable[..., Finished]:
+    """`python -m pytest_gatekeeper …`, to its end. The rule's value must never be printed by it."""
+
+    def run(*arguments: str | Path, hides: bool = True, **more: str) -> Finished:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest_gatekeeper", *map(str, arguments)],
+            cwd=tmp_path,
+            env={**environ, **more},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert KEY not in done.stderr
+        assert not hides or KEY not in done.stdout
+        return done
+
+    return run
