@@ -44,7 +44,8 @@ def lower_bounds() -> list[str]:
 
 def make(folder: Path, extras: set[str], *, lowest: bool = False) -> Path:
     """Bring the environment in `folder` up to date and return its interpreter."""
-    recipe = (ROOT / "pyproject.toml").read_bytes() + Path(__file__).read_bytes()
+    project, _, _ = (ROOT / "pyproject.toml").read_bytes().partition(b"\n[tool.")  # settings of tools change nothing
+    recipe = project + Path(__file__).read_bytes()
     made_from = {"recipe": hashlib.sha256(recipe).hexdigest(), "python": sys.version, "lowest": lowest}
     stamp = folder / STAMP
     before = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}

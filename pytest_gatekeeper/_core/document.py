@@ -166,11 +166,22 @@ class _Composer:
             self._fail("the only %YAML version that production reads is 1.1; remove the directive")
         root, _ = self._node(self._next(), 0)
         self._next()  # the document ends
+        return Document(root, self._further())
+
+    def _further(self) -> int | None:
+        """The line where text behind the first document begins; like production's reader, one token of it is read."""
+        import yaml
+
         try:
-            end = self._next()
+            if isinstance(self._next(), yaml.StreamEndEvent):
+                return None
+            line = self.line
+            self._next()
+        except yaml.scanner.ScannerError:
+            raise
         except yaml.YAMLError:
-            return Document(root, self.line)
-        return Document(root, None if isinstance(end, yaml.StreamEndEvent) else self.line)
+            return self.line
+        return line
 
     def _next(self) -> Any:  # noqa: ANN401
         event = self._events.get_event()

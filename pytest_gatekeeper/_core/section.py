@@ -75,7 +75,7 @@ class Section:
         path: its dotted key, "" for the whole file.
         known: the keys that production reads here.
         notes: where findings go.
-        homes: keys that production reads elsewhere, with the place where they belong; for hints.
+        homes: keys that production reads elsewhere, with the place where they belong (`under proxy`); for hints.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class Section:
         elif exact is not None:
             hint = f"keys are lower case, write {exact!r}"
         elif lower in self._homes:
-            hint = f"it belongs under {self._homes[lower]}"
+            hint = f"it belongs {self._homes[lower]}"
         else:
             hint = nearest(name, known)
         self.notes.note(f"unknown key, ignored in production; {hint}", line, self.key(shown))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.canary import _FAMILIES, canary
@@ -95,6 +95,7 @@ def test_a_canary_does_not_follow_from_the_value() -> None:
     assert made("ghp_" + "a" * 36) == made("ghp_" + "b" * 36)
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text(min_size=1), st.sampled_from(["Authorization", "X-Api-Key"]))
 def test_any_canary_can_be_sent(value: str, salt: str, rule_id: str, header: str) -> None:
     """Twenty characters or more, printable ASCII, nothing to trim, and the value is not in it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.credentials import read_credential
@@ -110,10 +110,12 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_any_value_is_a_credential_or_refused(value: Any) -> None:
     """Nothing but a ConfigError comes of any value."""
     try:
-        assert isinstance(read_credential(value, "credentials[0]"), Credential)
+        found = read_credential(value, "credentials[0]").host
     except ConfigError as error:
-        assert error.key is not None
+        found = str(error.key)
+    assert found.startswith("credentials[0]") or found in value.values()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.duration import parse_duration
@@ -77,6 +77,7 @@ def test_a_duration_has_an_end(text: str) -> None:
         parse_duration(text)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2000), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
 def test_parts_add_up(hours: int, minutes: int, seconds: int, millis: int) -> None:
     """A duration is the sum of its parts, and a minus turns it around."""
@@ -86,10 +87,13 @@ def test_parts_add_up(hours: int, minutes: int, seconds: int, millis: int) -> No
     assert parse_duration("-" + text) == pytest.approx(-expected)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789.hmsnuµ+- "))
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     """Nothing but a ValueError comes of any text."""
+    said = "a duration"
     try:
-        assert isinstance(parse_duration(text), float)
+        parse_duration(text)
     except ValueError as error:
-        assert "duration" in str(error)
+        said = str(error)
+    assert "duration" in said
