@@ -123,6 +123,7 @@ class CertificateAuthority:
         """A context for clients that asked for `host` by CONNECT; `sni_of` knows afterwards what their hello named.
 
         A ClientHello without a name gets a leaf for `localhost`, too: some clients verify the proxy's own name then.
+        One whose name ends with a dot is rejected, as by production (RFC 6066 section 3 forbids it).
         """
         context = self._tunnels.get(host)
         if context is None:
@@ -130,11 +131,12 @@ class CertificateAuthority:
                 self._tunnels.clear()
             context = self._tunnels[host] = self._context(host)
 
-            def choose(session: ssl.SSLObject, sni: str | None, _: ssl.SSLContext) -> None:
+            def choose(session: ssl.SSLObject, sni: str | None, _: ssl.SSLContext) -> int | None:
                 if sni is None:
                     session.context = self.server_context(host, "localhost")
-                else:
-                    self._names[session] = sni
+                    return None
+                self._names[session] = sni
+                return ssl.AlertDescription.ALERT_DESCRIPTION_DECODE_ERROR if sni.endswith(".") else None
 
             context.sni_callback = choose
         return context

@@ -41,17 +41,28 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+            self._wind_up()
         finally:
             asyncio.set_event_loop(None)
             self.loop.close()
 
+    def _wind_up(self) -> None:
+        """Let what still runs clean up, for a second at most: a task left over would be reported when it goes."""
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+
     def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, limit: float = 10.0) -> T:
         """Run a coroutine function on the thread and wait for its result, `limit` seconds at most.
 
-        Raises ProxyError when the time runs out, and whatever the coroutine raised.
+        Raises ProxyError when the time runs out or the thread has ended, and whatever the coroutine raised.
         """
         if threading.get_ident() == self.ident:
             raise ProxyError("the proxy's own thread must not wait for itself")
+        if self.loop.is_closed():
+            raise ProxyError("the proxy's thread has ended")
         future = asyncio.run_coroutine_threadsafe(work(), self.loop)
         try:
             return future.result(limit)

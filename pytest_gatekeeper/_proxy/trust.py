@@ -80,15 +80,21 @@ def trusted_before() -> bytes:
     roots = remember_roots()
     if roots:
         return roots
-    paths = ssl.get_default_verify_paths()
-    candidates = (paths.cafile, paths.openssl_cafile, "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/cert.pem")
+    candidates = (_system()[0], "/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/cert.pem")
     return next((text for path in candidates if path and (text := _read(path))), b"")
+
+
+def _system() -> tuple[str | None, str | None]:
+    """File and folder of the system's roots. SSL_CERT_FILE, which may name our own authority by now, is not asked."""
+    paths = ssl.get_default_verify_paths()
+    return (paths.openssl_cafile if Path(paths.openssl_cafile).is_file() else None), paths.capath
 
 
 @functools.lru_cache(maxsize=32)
 def upstream_context(extra: tuple[bytes, ...]) -> ssl.SSLContext:
     """A client context that trusts the roots from before and `extra` (PEM), and verifies."""
-    context = ssl.create_default_context()
+    file, folder = _system()
+    context = ssl.create_default_context(cafile=file, capath=folder)  # with neither: whatever the platform has
     for pem in (remember_roots(), *extra):
         if pem:
             _add(context, pem)

@@ -29,6 +29,9 @@ MAX_HEAD = 1024 * 1024
 """Bytes of a message head that are read at most, as in production."""
 
 _END = re.compile(rb"\n\r?\n")
+_HOST = re.compile(rb"\nhost[ \t]*:", re.IGNORECASE)
+_HIGH_TARGET = re.compile(rb"([!-~]+ )([!-~]*[\x80-\xff][!-~\x80-\xff]*) ")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TOKEN_BYTES = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -137,16 +140,26 @@ def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> H
 
 
 def parse_request(raw: bytes) -> RequestHead:
-    """Read a request head. Raises BadHead."""
+    """Read a request head, as leniently as production does. Raises BadHead."""
     head = fast_request(raw)
     if head is not None:
         return head
+    hostless = raw.startswith(b"CONNECT ") and _HOST.search(raw) is None
+    if hostless:  # its target names the host, and clients leave it at that
+        raw = raw[: -2 if raw.endswith(b"\r\n") else -1] + b"Host: x\r\n\r\n"
+    start = _HIGH_TARGET.match(raw)
+    if start is not None:  # the judge wants it percent-encoded, and not every client does that
+        raw = start[1] + b"/" + raw[start.end(2) :]
     event = _judged(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD), raw)
     if not isinstance(event, h11.Request):
         raise BadHead(400, "the message head is malformed (RFC 9112)")
-    return RequestHead(
-        event.method.decode("latin-1"), event.target.decode("latin-1"), event.http_version.decode(), _headers(event)
-    )
+    method, version, headers = event.method.decode("latin-1"), event.http_version.decode(), _headers(event)
+    if version[0] != "1" and method != "PRI":
+        raise BadHead(505, "the proxy speaks HTTP/1.1, not this version (RFC 9110 section 15.6.6)")
+    if any(_CONTROL.search(value) for _, value in headers):
+        raise BadHead(400, "the message has a header field with a control character (RFC 9110 section 5.5)")
+    target = (event.target if start is None else start[2]).decode("latin-1")
+    return RequestHead(method, target, version, headers[:-1] if hostless else headers)
 
 
 _ASKED = h11.Request(  # what the judge believes was sent: it accepts any answer to this
