@@ -13,13 +13,15 @@ from typing import Protocol, TypeVar
 from anyio import CancelScope, to_thread
 
 from pytest_gatekeeper._origin.answers import Answer, Body, HeaderFields, Pieces, make_answer, uses
+from pytest_gatekeeper._origin.certificates import origin_authority
+from pytest_gatekeeper._origin.faults import Applied, Faults
 from pytest_gatekeeper._origin.journal import Journal, RawStream, Received
 from pytest_gatekeeper._origin.reception import Reception
-from pytest_gatekeeper._origin.script import Script, origin_authority
+from pytest_gatekeeper._origin.script import Script
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.errors import ProxyError
 
-__all__ = ["Origin", "RawStream", "Received"]
+__all__ = ["Applied", "Faults", "Origin", "RawStream", "Received"]
 
 T = TypeVar("T")
 
@@ -61,7 +63,8 @@ class Origin:
         self._route = route
         self._idle_limit = idle_limit
         self._journal = Journal()
-        self._script = Script()
+        self._script = Script(self._journal)
+        self._faults = Faults(self._script.faults, self._journal, idle_limit=idle_limit)
         self._reception = Reception(self._script, self._journal, idle_limit=idle_limit, record_raw=record_raw)
         self._state = "new"
 
@@ -236,8 +239,14 @@ class Origin:
         self._script.answers.add(answer, host=host, path=path, method=method, times=times)
 
     def clear(self) -> None:
-        """Forget every prepared answer, so that everything is echoed again. What was received stays."""
+        """Forget every prepared answer and every fault: everything is echoed again. What was received stays."""
         self._script.answers.clear()
+        self._script.faults.clear()
+
+    @property
+    def faults(self) -> Faults:
+        """What is to go wrong here, to test a client's resilience: ``origin.faults.reset(path="/v1/*", times=1)``."""
+        return self._faults
 
     def _check_delay(self, delay: float) -> None:
         if delay >= self._idle_limit:

@@ -205,12 +205,12 @@ class Answers:
         with self._lock:
             self._entries.append(_Entry(answer, host, path, method.upper() if method else None, upgrades, times))
 
-    def pick(self, method: str, host: str, path: str, upgrade: bool) -> Answer | None:
-        """The answer for a request, counted as used; None where none fits."""
+    def pick(self, method: str, host: str, path: str, upgrade: bool, *, use: bool = True) -> Answer | None:
+        """The answer for a request, counted as used with `use`; None where none fits."""
         with self._lock:
             for entry in reversed(self._entries):
                 if entry.fits(method, host, path, upgrade):
-                    if entry.left is not None:
+                    if use and entry.left is not None:
                         entry.left -= 1
                     return entry.answer
         return None

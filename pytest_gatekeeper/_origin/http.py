@@ -1,7 +1,7 @@
 """Serving HTTP/1.1 on one connection: reading requests, echoing them or sending what was prepared.
 
-Heads are read and written by `_proxy.wire`, bodies counted by `_core.framing`. Which answer a request gets is the
-script's decision; what a WebSocket does after its 101 is `websocket`'s.
+Heads are read and written by `_proxy.wire`, bodies counted by `_core.framing`. Which answer and which fault a request
+gets is the script's decision; what a WebSocket does after its 101 is `websocket`'s, how an answer breaks `breaking`'s.
 """
 
 from __future__ import annotations
@@ -12,15 +12,19 @@ import json
 from asyncio import sleep
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import NamedTuple
+from dataclasses import replace
+from typing import NamedTuple, NoReturn
 
 from pytest_gatekeeper._core import framing
 from pytest_gatekeeper._core.model import Headers, RequestHead
 from pytest_gatekeeper._origin import websocket
 from pytest_gatekeeper._origin.answers import Answer, header_values, make_answer
+from pytest_gatekeeper._origin.breaking import CutStream, Ended, broken
+from pytest_gatekeeper._origin.fault_table import Fault
 from pytest_gatekeeper._origin.journal import Journal, Received
 from pytest_gatekeeper._origin.pieces import pull
 from pytest_gatekeeper._origin.script import Script
+from pytest_gatekeeper._origin.streams import StubTcp
 from pytest_gatekeeper._proxy.stream import Stream
 from pytest_gatekeeper._proxy.wire import BadHead, parse_request, read_head, response_bytes
 
@@ -76,6 +80,13 @@ def _plan(answer: Answer, head: RequestHead) -> _Plan:
     return _Plan(tuple(fields), body, chunked, last or closing)
 
 
+def _last(head: RequestHead, fault: Fault | None) -> RequestHead:
+    """A request's head, which asks for the connection's end where its fault does."""
+    if fault is None or fault.name not in ("early", "ragged"):
+        return head
+    return head._replace(headers=(*head.headers, ("Connection", "close")))
+
+
 def _has_token(headers: Headers, token: str) -> bool:
     values = header_values(headers, "connection")
     return any(part.strip().lower() == token for value in values for part in value.split(","))
@@ -84,15 +95,19 @@ def _has_token(headers: Headers, token: str) -> bool:
 class HttpServer:
     """One connection's requests, one after the other."""
 
-    def __init__(self, stream: Stream, script: Script, journal: Journal, *, tls: bool, sni: str | None) -> None:
-        self._stream = stream
+    def __init__(
+        self, stream: Stream, tcp: StubTcp, script: Script, journal: Journal, *, tls: bool, sni: str | None
+    ) -> None:
+        self._whole = self._stream = stream  # the second one breaks what is sent, where a fault wants that
+        self._tcp = tcp
         self._script = script
         self._journal = journal
         self._tls = tls
         self._sni = sni
+        self._first = True
 
     async def serve(self) -> None:
-        """Serve until either side is done. Raises the stream's errors, and what a body's making raised."""
+        """Serve until either side is done. Raises the stream's errors, what a body's making raised, and Ended."""
         while await self._one():
             pass
 
@@ -107,32 +122,54 @@ class HttpServer:
         except BadHead as error:
             return await self._refuse(error.status, str(error))
         received = Received(head, tls=self._tls, sni=self._sni, upgrade=websocket.is_upgrade(head))
-        answer = self._script.answer(received)
+        first, self._first = self._first, False
+        if first and not self._tls and self._script.refused_first(received):
+            self._reset()
+        fault = self._script.broken(received, body=not body.done)
+        answer = None if fault is not None and fault.silent else self._script.answer(received)
         self._journal.arrived(received)
-        if not body.done and "100-continue" in [value.lower() for value in header_values(head.headers, "expect")]:
-            await self._stream.send(_CONTINUE)
+        if fault is not None and fault.name == "reset" and fault.silent:
+            self._reset()
         digest = hashlib.sha256()
-        try:
-            await self._read(body, received, digest if answer is not None and answer.sink else None)
-        except framing.BodyError as error:
-            return await self._refuse(400, str(error))
-        self._journal.completed(received)
-        if answer is None:
-            return await self._default(head, received)
-        if answer.delay:
-            await sleep(answer.delay)
-        if answer.sink:
+        if fault is None or fault.name != "early":
+            try:
+                await self._take(head, body, received, digest if answer is not None and answer.sink else None)
+            except framing.BodyError as error:
+                return await self._refuse(400, str(error))
+        if answer is not None and answer.sink:
             content = {"size": received.body_size, "sha256": digest.hexdigest()}
-            answer = make_answer(answer.status, answer.headers, content)
-        return await self._send(answer, head)
+            answer = replace(make_answer(answer.status, answer.headers, content), delay=answer.delay)
+        return await self._answer(answer, head, received, fault)
+
+    def _reset(self) -> NoReturn:
+        self._tcp.reset()
+        raise Ended
+
+    async def _answer(self, answer: Answer | None, head: RequestHead, received: Received, fault: Fault | None) -> bool:
+        """Answer a request, as well as its fault allows; whether another may follow."""
+        self._stream = broken(self._whole, fault, self._tcp, self._journal)
+        if answer is None:
+            more = await self._default(head, received, fault)
+        else:
+            if answer.delay:
+                await sleep(answer.delay)
+            more = await self._send(answer, _last(head, fault))
+        if isinstance(self._stream, CutStream):
+            await self._stream.over()
+        self._stream = self._whole
+        return more
 
     async def _refuse(self, status: int, text: str) -> bool:
         self._journal.failed(f"a request was answered {status}: {text}")
         answer = make_answer(status, {"Connection": "close"}, text + "\n")
         return await self._send(answer, RequestHead("GET", "/", "1.1", ()))
 
-    async def _read(self, body: framing.Body, received: Received, digest: hashlib._Hash | None) -> None:
-        """Read a request's body to its end; a sink hashes it, else it is kept as far as it may be."""
+    async def _take(
+        self, head: RequestHead, body: framing.Body, received: Received, digest: hashlib._Hash | None
+    ) -> None:
+        """Take a request's body to its end; a sink hashes it, else it is kept as far as it may be."""
+        if not body.done and "100-continue" in [value.lower() for value in header_values(head.headers, "expect")]:
+            await self._stream.send(_CONTINUE)
         while not body.done:
             data = await self._stream.receive()
             if not data:
@@ -144,20 +181,22 @@ class HttpServer:
                 if digest is not None:
                     digest.update(view[start:end])
             self._stream.unread(data[count:])
+        self._journal.completed(received)
 
-    async def _default(self, head: RequestHead, received: Received) -> bool:
+    async def _default(self, head: RequestHead, received: Received, fault: Fault | None) -> bool:
         if head.method == "CONNECT":
             text = "this is an upstream, not a proxy: it opens no tunnels\n"
             return await self._send(make_answer(405, {"Connection": "close"}, text), head)
         if not received.upgrade:
-            return await self._send(make_answer(200, {"Content-Type": "application/json"}, echo_of(received)), head)
+            answer = make_answer(200, {"Content-Type": "application/json"}, echo_of(received))
+            return await self._send(answer, _last(head, fault))
         try:
-            connection, accepted = websocket.accept(head)
+            connection, accepted = websocket.accept(head, badly=fault is not None and fault.name == "bad_accept")
         except websocket.BadUpgrade as error:
             self._journal.failed(f"an upgrade was answered {error.status}: {error}")
             fields = {"Sec-WebSocket-Version": "13"}
             return await self._send(make_answer(error.status, fields, f"{error}\n"), head)
-        await self._stream.send(accepted)
+        await self._stream.send(accepted if fault is None else accepted + fault.data)
         await websocket.echo(self._stream, connection, received, self._journal)
         return False
 

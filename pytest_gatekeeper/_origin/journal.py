@@ -10,12 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeVar
 
 from pytest_gatekeeper._core.hosts import split_authority
 from pytest_gatekeeper._core.model import Headers, RequestHead
 
-__all__ = ["MAX_BODY", "MAX_MESSAGES", "Journal", "RawStream", "Received", "path_of"]
+__all__ = ["MAX_BODY", "MAX_MESSAGES", "Applied", "Journal", "RawStream", "Received", "path_of"]
 
 T = TypeVar("T")
 
@@ -144,6 +145,21 @@ class RawStream:
         return f"<RawStream received={len(self._received)} sent={len(self._sent)} bytes>"
 
 
+@dataclass(frozen=True)
+class Applied:
+    """A fault that has happened, as a test set it.
+
+    Attributes:
+        fault: the name of the method that set it.
+        host: of the request, or the name in the ClientHello; None where neither was known.
+        path: of the request, None for a fault of a connection.
+    """
+
+    fault: str
+    host: str | None = None
+    path: str | None = None
+
+
 class Journal:
     """Everything that one stub has seen."""
 
@@ -152,6 +168,7 @@ class Journal:
         self._version = 0
         self._received: list[Received] = []
         self._errors: list[str] = []
+        self._faults: list[Applied] = []
         self._streams: list[RawStream] = []
 
     # ---- the proxy's thread
@@ -189,6 +206,12 @@ class Journal:
             self._errors.append(text)
             self._tell()
 
+    def applied(self, fault: Applied) -> None:
+        """A fault is about to happen."""
+        with self._changed:
+            self._faults.append(fault)
+            self._tell()
+
     def stream(self) -> RawStream:
         """A new connection whose bytes are kept."""
         stream = RawStream()
@@ -212,6 +235,11 @@ class Journal:
     def errors(self) -> tuple[str, ...]:
         with self._changed:
             return tuple(self._errors)
+
+    @property
+    def faults(self) -> tuple[Applied, ...]:
+        with self._changed:
+            return tuple(self._faults)
 
     @property
     def streams(self) -> tuple[RawStream, ...]:
@@ -240,7 +268,9 @@ class Journal:
 
     def _summary(self, timeout: float) -> str:
         lines = [f"what the stub upstream waited for did not happen within {timeout:g} s"]
-        for title, items in (("received", [repr(item) for item in self.received]), ("errors", list(self.errors))):
+        faults = [f"{item.fault} {item.host or ''}{item.path or ''}".strip() for item in self.faults]
+        shown = (("received", [repr(item) for item in self.received]), ("errors", list(self.errors)))
+        for title, items in (*shown, *((("faults", faults),) if faults else ())):
             lines.append(f"{title}: {len(items) or 'nothing'}")
             lines += [f"  {item}" for item in items[-_SHOWN:]]
         return "\n".join(lines)

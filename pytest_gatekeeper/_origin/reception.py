@@ -11,85 +11,20 @@ import contextlib
 import ssl
 import traceback
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
+from pytest_gatekeeper._origin.breaking import Ended
 from pytest_gatekeeper._origin.http import HttpServer
-from pytest_gatekeeper._origin.journal import Journal, RawStream
+from pytest_gatekeeper._origin.journal import Journal
 from pytest_gatekeeper._origin.script import Script
-from pytest_gatekeeper._proxy.stream import Stream, StreamCut, TcpStream
+from pytest_gatekeeper._origin.streams import RecordedStream, StubTcp, part
+from pytest_gatekeeper._proxy.stream import Stream, StreamCut
 from pytest_gatekeeper._proxy.tls import TlsFailure, TlsStream
 
-__all__ = ["Reception", "RecordedStream"]
+__all__ = ["Reception"]
 
 BACKLOG = 1024
-LINGER = 2.0  # seconds for a client to take the last answer and finish
 _TLS_HANDSHAKE = 0x16  # RFC 8446 section 5.1
-
-
-class RecordedStream:
-    """A stream that keeps a copy of everything that passes."""
-
-    def __init__(self, lower: Stream, raw: RawStream) -> None:
-        self._lower = lower
-        self._raw = raw
-        self._returned: list[bytes] = []
-
-    async def receive(self) -> bytes:
-        if self._returned:
-            return self._returned.pop()
-        data = await self._lower.receive()
-        self._raw.add_received(data)
-        return data
-
-    def unread(self, data: bytes) -> None:
-        if data:
-            self._returned.append(data)
-
-    async def send(self, data: bytes) -> None:
-        self._raw.add_sent(data)
-        await self._lower.send(data)
-
-    @property
-    def activity(self) -> float:
-        return self._lower.activity
-
-    @property
-    def ragged(self) -> bool:
-        return self._lower.ragged
-
-    @property
-    def ended(self) -> bool:
-        return self._lower.ended
-
-    def take(self) -> bytes:
-        if self._returned:
-            return self._returned.pop()
-        data = self._lower.take()
-        self._raw.add_received(data)
-        return data
-
-    def write(self, data: bytes) -> None:
-        self._raw.add_sent(data)
-        self._lower.write(data)
-
-    async def drain(self) -> None:
-        await self._lower.drain()
-
-    async def finish(self) -> None:
-        await self._lower.finish()
-
-    def close(self) -> None:
-        self._lower.close()
-
-    def cut(self) -> None:
-        self._lower.cut()
-
-    def abort(self, error: OSError | None = None) -> None:
-        self._lower.abort(error)
-
-    def on_end(self, callback: Callable[[], None] | None) -> None:
-        self._lower.on_end(callback)
 
 
 def describe(error: Exception) -> str:
@@ -116,8 +51,9 @@ class Reception:
         self._idle_limit = idle_limit
         self._record_raw = record_raw
         self._names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
+        self._unnamed: weakref.WeakKeyDictionary[ssl.SSLObject, StubTcp] = weakref.WeakKeyDictionary()
         self._open: set[asyncio.Task[None]] = set()
-        self._streams: weakref.WeakSet[TcpStream] = weakref.WeakSet()  # the tasks may be done, the bytes on their way
+        self._streams: weakref.WeakSet[StubTcp] = weakref.WeakSet()  # the tasks may be done, the bytes on their way
         self._timers: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
         self._shut = False
@@ -130,7 +66,7 @@ class Reception:
     async def open(self) -> None:
         """Listen on a free port of the loopback address."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: TcpStream(self._admit), "127.0.0.1", 0, backlog=BACKLOG)
+        self._server = await loop.create_server(lambda: StubTcp(self._admit), "127.0.0.1", 0, backlog=BACKLOG)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def shut(self) -> None:
@@ -155,9 +91,12 @@ class Reception:
 
     # ---- one connection
 
-    def _admit(self, tcp: TcpStream) -> None:
+    def _admit(self, tcp: StubTcp) -> None:
         if self._shut:  # asyncio had it accepted already
             tcp.abort()
+            return
+        if self._script.refused():
+            tcp.reset()
             return
         self._streams.add(tcp)
         task = asyncio.get_running_loop().create_task(self._attend(tcp))
@@ -169,7 +108,7 @@ class Reception:
         self._open.discard(task)
         self._timers.pop(task).cancel()
 
-    def _watch(self, task: asyncio.Task[None], tcp: TcpStream) -> None:
+    def _watch(self, task: asyncio.Task[None], tcp: StubTcp) -> None:
         """Cut a connection that has been idle for too long; look again when it could next be."""
         loop = task.get_loop()
         left = tcp.activity + self._idle_limit - loop.time()
@@ -180,16 +119,19 @@ class Reception:
             return
         self._timers[task] = loop.call_later(left, self._watch, task, tcp)
 
-    async def _attend(self, tcp: TcpStream) -> None:
+    async def _attend(self, tcp: StubTcp) -> None:
         try:
             await self._serve(tcp)
+        except Ended:
+            pass
         except Exception as error:  # noqa: BLE001 - the loop must never see it
-            self._journal.failed(describe(error))
+            if not tcp.was_reset:
+                self._journal.failed(describe(error))
             tcp.abort()
         finally:
             tcp.close()
 
-    async def _serve(self, tcp: TcpStream) -> None:
+    async def _serve(self, tcp: StubTcp) -> None:
         first = await tcp.receive()
         if not first:
             return
@@ -198,17 +140,25 @@ class Reception:
         tls, sni = first[0] == _TLS_HANDSHAKE, None
         if tls:
             stream = session = TlsStream(tcp, self._context, server_side=True)
+            self._unnamed[session.session] = tcp
             await session.handshake()
             sni = self._names.get(session.session)
         if self._record_raw:
             stream = RecordedStream(stream, self._journal.stream())
-        await HttpServer(stream, self._script, self._journal, tls=tls, sni=sni).serve()
-        await _part(stream)
+        await HttpServer(stream, tcp, self._script, self._journal, tls=tls, sni=sni).serve()
+        await part(stream)
 
     def _choose(self, session: ssl.SSLObject, sni: str | None, _: ssl.SSLContext) -> int | None:
         """OpenSSL's question for a certificate (RFC 6066 section 3); nothing may be raised here."""
+        tcp = self._unnamed.pop(session, None)
+        if tcp is None:  # OpenSSL asks again after a HelloRetryRequest (RFC 8446 section 4.1.4)
+            return None
         try:
-            session.context = self._script.context(sni)
+            fault = self._script.greeted(sni)
+            if fault is not None and fault.name == "refuse":
+                tcp.reset()
+                return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR  # which nobody gets
+            session.context = self._script.context(sni, fault)
         except Exception as error:  # noqa: BLE001 - OpenSSL has no use for it
             self._journal.failed(f"no certificate could be made: {type(error).__name__}")
             return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
@@ -229,19 +179,3 @@ async def stop_listening(server: asyncio.Server) -> None:
             loop.remove_reader(sock.fileno())
     await asyncio.sleep(0)
     server.close()
-
-
-async def _part(stream: Stream) -> None:
-    """Finish, and let the client take everything and finish too: a close before that would reset the connection."""
-    try:
-        await stream.finish()
-        await asyncio.wait_for(_exhaust(stream), LINGER)
-    except (OSError, asyncio.TimeoutError):
-        stream.abort()
-    else:
-        stream.close()
-
-
-async def _exhaust(stream: Stream) -> None:
-    while await stream.receive():
-        pass

@@ -6,6 +6,8 @@ extension is corrected by overriding its public methods. HTTP and prepared answe
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import (
@@ -38,6 +40,10 @@ _HANDSHAKE = frozenset((
 ))  # fmt: skip
 
 
+_KEY = "sec-websocket-key"
+_OTHER_KEY = b64encode(b"gatekeeper fault")
+
+
 class BadUpgrade(ValueError):
     """An upgrade that is no WebSocket handshake; the text is fit for the answer's body, `status` is its status."""
 
@@ -60,15 +66,15 @@ def is_upgrade(head: RequestHead) -> bool:
     )
 
 
-def accept(head: RequestHead) -> tuple[WSConnection, bytes]:
+def accept(head: RequestHead, *, badly: bool = False) -> tuple[WSConnection, bytes]:
     """Accept an upgrade: the connection, and the 101 to send. The first subprotocol offered is taken.
 
-    Raises BadUpgrade.
+    The Sec-WebSocket-Accept of one that is accepted `badly` belongs to another key. Raises BadUpgrade.
     """
     connection = WSConnection(ConnectionType.SERVER)
     fields = [(b"Host", b"origin")]  # wsproto decodes the real one, and need not
     fields += [
-        (name.encode("latin-1"), value.encode("latin-1"))
+        (name.encode("latin-1"), _OTHER_KEY if badly and name.lower() == _KEY else value.encode("latin-1"))
         for name, value in head.headers
         if name.lower() in _HANDSHAKE
     ]  # fmt: skip

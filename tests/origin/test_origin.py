@@ -18,10 +18,12 @@ from websockets.sync.client import connect
 
 from pytest_gatekeeper._origin import reception
 from pytest_gatekeeper._origin.answers import Answer
+from pytest_gatekeeper._origin.certificates import origin_authority
+from pytest_gatekeeper._origin.fault_table import Fault
 from pytest_gatekeeper._origin.journal import Journal
-from pytest_gatekeeper._origin.script import Script, origin_authority
+from pytest_gatekeeper._origin.script import Script
+from pytest_gatekeeper._origin.streams import ForwardedStream, RecordedStream, StubTcp
 from pytest_gatekeeper._proxy.ca import CertificateAuthority
-from pytest_gatekeeper._proxy.stream import TcpStream
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.origin import Origin, RawStream, Received
@@ -125,11 +127,12 @@ def test_close_cuts_everything_in_time(
 
 def test_a_connection_that_comes_while_it_closes_is_cut(origin: Origin, dial: Dial) -> None:
     """asyncio may have accepted one before it stops to listen."""
-    desk = reception.Reception(Script(), Journal(), idle_limit=60, record_raw=False)
+    journal = Journal()
+    desk = reception.Reception(Script(journal), journal, idle_limit=60, record_raw=False)
 
     async def close_first() -> None:
         await desk.open()
-        arriving = TcpStream(desk._admit)
+        arriving = StubTcp(desk._admit)
         await desk.shut()
         await asyncio.get_running_loop().create_connection(lambda: arriving, origin.host, origin.port)
         assert await arriving.receive() == b""
@@ -316,9 +319,9 @@ def test_the_script_is_asked_for_each_connection_and_each_request(
     asked: list[str] = []
     context, answer = Script.context, Script.answer
 
-    def noted_context(script: Script, sni: str | None) -> ssl.SSLContext:
+    def noted_context(script: Script, sni: str | None, fault: Fault | None) -> ssl.SSLContext:
         asked.append(f"tls {sni}")
-        return context(script, sni)
+        return context(script, sni, fault)
 
     def noted_answer(script: Script, request: Received) -> Answer | None:
         asked.append(request.path)
@@ -401,6 +404,7 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
     class Lower:
         activity = 7.0
         ragged = True
+        ended = True
 
         def __init__(self) -> None:
             self.said: list[object] = []
@@ -412,13 +416,13 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
             return b"now"
 
         def unread(self, data: bytes) -> None:
-            raise NotImplementedError
+            self.said.append(("unread", data))
 
         def write(self, data: bytes) -> None:
             self.said.append(data)
 
         async def send(self, data: bytes) -> None:
-            raise NotImplementedError
+            self.said.append(("send", data))
 
         async def drain(self) -> None:
             self.said.append("drain")
@@ -429,6 +433,9 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
         def close(self) -> None:
             self.said.append("close")
 
+        def cut(self) -> None:
+            self.said.append("cut")
+
         def abort(self, error: OSError | None = None) -> None:
             self.said.append(error)
 
@@ -436,18 +443,28 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
             self.said.append(callback)
 
     lower, error, raw = Lower(), OSError(), RawStream()
-    stream = reception.RecordedStream(lower, raw)
+    stream = RecordedStream(lower, raw)
     stream.unread(b"")
     stream.unread(b"back")
-    assert (stream.take(), stream.take(), stream.activity, stream.ragged) == (b"back", b"now", 7.0, True)
+    assert (stream.take(), stream.take()) == (b"back", b"now")
+    assert (stream.activity, stream.ragged, stream.ended) == (7.0, True, True)
     stream.write(b"out")
     asyncio.run(stream.drain())
     asyncio.run(stream.finish())
     stream.close()
+    stream.cut()
     stream.abort(error)
     stream.on_end(None)
-    assert lower.said == [b"out", "drain", "finish", "close", error, None]
+    assert lower.said == [b"out", "drain", "finish", "close", "cut", error, None]
     assert (raw.received, raw.sent) == (b"now", b"out")
+
+    lower.said.clear()
+    forwarded = ForwardedStream(lower)
+    forwarded.unread(b"back")
+    forwarded.write(b"out")
+    asyncio.run(forwarded.send(b"more"))
+    assert (forwarded.take(), asyncio.run(forwarded.receive())) == (b"now", b"later")
+    assert lower.said == [("unread", b"back"), b"out", ("send", b"more")]
 
 
 def test_what_nobody_expected_is_noted_by_kind_and_place(
