@@ -24,10 +24,12 @@ __all__ = ["Terms", "decide", "decide_connect"]
 
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 _SENT_AS_IS = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@/\[\]%#]*(?:\?.*)?", re.DOTALL)
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNESCAPED = "-_.~$&+,/:;=@"
 _PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _NO_PLAN = Plan(())
 _REQUEST_ID = "x-request-id"
+_NEEDED = frozenset(("host", "content-length", "transfer-encoding", "connection", "upgrade"))  # the last two to upgrade
 _NO_HOST = Violation("inner-host", "the Host header names no host", "refused with 400")
 
 
@@ -66,6 +68,8 @@ def decide(head: RequestHead, tunnel: Destination | None, terms: Terms, request_
     try:
         found = survey(head)
         aim = _in_tunnel(head, found, tunnel) if tunnel is not None else _at_listener(head, found, terms)
+        if "%" in head.target and isinstance(aim, _Aim) and _BAD_ESCAPE.search(aim.target.partition("?")[0]):
+            raise Malformed(400, "The path has a percent sign that begins no escape (RFC 3986 section 2.1).")
     except Malformed as error:
         violations = (_NO_HOST,) if isinstance(error, _NoHost) and tunnel is not None else ()
         return answers.malformed(error.status, str(error), violations)._replace(destination=tunnel)
@@ -233,8 +237,8 @@ def _forward(
 def _without_captured(
     sent: Headers, shown: Headers, injections: tuple[Injection, ...], terms: Terms
 ) -> tuple[Headers, Headers]:
-    """Both heads without the captured fields, but for those that carry a credential."""
-    drop = terms.captures.keys() - {injection.header.lower() for injection in injections}
+    """Both heads without the captured fields, but for those that carry a credential or that the message needs."""
+    drop = terms.captures.keys() - {injection.header.lower() for injection in injections} - _NEEDED
     if drop.isdisjoint([name.lower() for name, _ in sent]):
         return sent, shown
     kept = [index for index, (name, _) in enumerate(sent) if name.lower() not in drop]

@@ -27,6 +27,7 @@ _WATCHED = frozenset((
     "proxy-authorization",
 ))  # fmt: skip
 _NONE: Mapping[str, list[str]] = {}
+_APART = frozenset(("host", "transfer-encoding", "trailer"))
 _DIGITS = re.compile(r"[0-9]+")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_CAPTURE = 256  # bytes
@@ -103,12 +104,12 @@ def _length(values: list[str] | None) -> str:
     """The one Content-Length of several equal ones; "" where there is one field that can stay."""
     if values is None:
         return ""
-    lengths = {item.strip(" \t") for value in values for item in value.split(",")}
+    lengths = {value.strip(" \t") for value in values}
     if not all(_DIGITS.fullmatch(length) for length in lengths):
         raise Malformed(400, "The Content-Length is no number (RFC 9112 section 6.3).")
     if len(lengths) > 1:
         raise Malformed(400, "The request has Content-Lengths that differ (RFC 9112 section 6.3).")
-    return "" if len(values) == 1 and "," not in values[0] else lengths.pop()
+    return "" if len(values) == 1 else lengths.pop()
 
 
 def _chunked(values: list[str] | None, version: str) -> bool:
@@ -177,10 +178,14 @@ def _rewritten(headers: Headers, names: list[str], drop: frozenset[str], put: di
 def returned(headers: Headers) -> Headers:
     """The header fields of an answer that travel on to the client, in order; framing stays, what is one hop's goes.
 
-    Of Content-Length beside chunked only the latter is kept (RFC 9112 section 6.3).
+    Of Content-Length beside chunked only the latter is kept (RFC 9112 section 6.3), of several equal ones the first.
     """
     names = [name.lower() for name, _ in headers]
     drop = _HOP_BY_HOP
+    if names.count("content-length") > 1:  # equal ones, the head would have been refused otherwise
+        first = names.index("content-length")
+        headers = tuple([pair for at, pair in enumerate(headers) if names[at] != "content-length" or at == first])
+        names = [name.lower() for name, _ in headers]
     if drop.isdisjoint(names) and "transfer-encoding" not in names:
         return headers
     tokens = _tokens([value for name, (_, value) in zip(names, headers) if name == "connection"])
@@ -193,6 +198,8 @@ def returned(headers: Headers) -> Headers:
 def captured(headers: Headers, names: list[str], wanted: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The values to log of captured headers, as (key, value): the first of each, where it is not empty.
 
+    Host and the framing of a chunked body are not among them: production keeps those apart from the headers.
+
     Bytes that are no UTF-8 and control characters are left out, and the rest is cut at 256 bytes, never within a
     character.
 
@@ -203,7 +210,7 @@ def captured(headers: Headers, names: list[str], wanted: Mapping[str, str]) -> t
     """
     first: dict[str, str] = {}
     for name, (_, value) in zip(names, headers):
-        if name in wanted:
+        if name in wanted and name not in _APART:
             first.setdefault(name, value)
     return tuple((key, _loggable(first[name])) for name, key in wanted.items() if first.get(name))
 

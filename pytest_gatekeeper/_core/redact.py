@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from itertools import chain
 from urllib.parse import unquote
 
@@ -73,7 +74,6 @@ class _Needle:
     Attributes:
         plain: strings of which one is in any text that holds the form unescaped.
         decoded: the same, for a text whose escapes have been undone.
-        expression: all that the form looks like.
     """
 
     def __init__(self, secret: Secret, value: str) -> None:
@@ -91,7 +91,12 @@ class _Needle:
                 self.plain += forms
                 ends = (f"{_BASE64_CHAR}?" if before else "", f"{_BASE64_CHAR}?" if after else "")
                 patterns.extend(ends[0] + re.escape(form) + ends[1] + "={0,2}" for form in forms)
-        self.expression = re.compile("|".join(patterns))
+        self._patterns = patterns
+
+    @cached_property
+    def expression(self) -> re.Pattern[str]:
+        """All that the form looks like; made when a text has raised suspicion for the first time."""
+        return re.compile("|".join(self._patterns))
 
 
 def _forms(secret: Secret) -> list[str]:

@@ -33,8 +33,12 @@ _CURE = (
 _ALERTS = ("UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "CERTIFICATE_REQUIRED", "UNSUPPORTED_CERTIFICATE")
 
 
-def distrust(error: TlsFailure) -> str:
-    """What a failed handshake with the client means, and the variable that would cure it."""
+def distrust(error: TlsFailure, sni: str | None) -> str:
+    """What a failed handshake with a client that named `sni` means, and the variable that would cure it."""
+    if sni is not None and sni.endswith("."):
+        return (
+            f"the TLS handshake names {sni}, and must not end with a dot (RFC 6066 section 3): leave it out of the URL"
+        )
     if any(alert in error.reason for alert in _ALERTS):
         return f"the client does not trust the proxy's CA ({error}): {_CURE}"
     if error.reason == "EOF":

@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from pytest_gatekeeper._core import proxy_protocol
+from pytest_gatekeeper._core.hosts import join_authority
+from pytest_gatekeeper._core.logline import dropped_line
 from pytest_gatekeeper._core.model import Destination, RequestHead
 from pytest_gatekeeper._core.records import Closed, Tunnel
 from pytest_gatekeeper._proxy.connect import distrust, open_tunnel
@@ -37,7 +40,7 @@ class Connection:
         tunnel: the record of its CONNECT, None before one.
         destination: where the tunnel leads, None without one.
         user_id: of proxy authentication, "" without.
-        client_ip: the client's address.
+        client_ip: the client's address, as the PROXY header tells it where there is one.
         opening: how long opening the tunnel took (seconds), until its log line is written with the first request's.
         closed: what is going to end it.
     """
@@ -53,6 +56,7 @@ class Connection:
         self.client_ip = tcp.peer[0]
         self.opening: float | None = None
         self.closed: Closed = "client"
+        self._kept = False  # alive after a request, so that silence may last
         self.watch = Watch(lease.limits.idle, self._activity, self.cut)
 
     def _activity(self) -> float:
@@ -66,6 +70,8 @@ class Connection:
     async def serve(self) -> None:
         """Serve it to its end. Raises nothing but CancelledError."""
         try:
+            if self.lease.proxy_protocol and not await self._introduced():
+                return
             while await self._one():
                 pass
             await self._part()
@@ -85,6 +91,35 @@ class Connection:
                 self.lease.tell(self.tunnel)
             self.stream.close()
 
+    async def _introduced(self) -> bool:
+        """Take the PROXY header off, which names the client; False where the connection is dropped for it."""
+        limit = self.lease.limits.head
+        self.watch.limit(limit, self.tcp, f"no complete PROXY header came within {limit:g} s")
+        try:
+            source = await self._source()
+        except ValueError as error:
+            self.lease.tell(dropped_line(join_authority(*self.tcp.peer), str(error)))
+            self.tcp.abort()
+            return False
+        finally:
+            self.watch.lift()
+        if source is not None:
+            self.client_ip = source.host
+        return True
+
+    async def _source(self) -> proxy_protocol.Source | None:
+        """Whom the PROXY header names, None where it means the peer. Raises ValueError for a malformed one."""
+        data = b""
+        while (preface := proxy_protocol.read(data)) is None:
+            more = await self.tcp.receive()
+            if not more:
+                if data:
+                    raise ValueError("the connection was finished in the middle of its PROXY header")
+                return None
+            data += more
+        self.tcp.unread(data[preface.consumed :])
+        return preface.source
+
     # ---- one request
 
     async def _one(self) -> bool:
@@ -96,12 +131,15 @@ class Connection:
         if head is None:
             return False
         if head.method == "CONNECT" and self.tunnel is None:
-            return await open_tunnel(self, head)
-        return await carry(self, head)
+            more = await open_tunnel(self, head)
+        else:
+            more = await carry(self, head)
+        self._kept = self.tunnel is None or bool(self.tunnel.exchanges)
+        return more
 
     async def _next_head(self) -> RequestHead | None:
         """The next request's head, None where the client has finished. Raises BadHead."""
-        if self.tunnel is not None and self.tunnel.exchanges:  # kept alive: silence may last as long as it may
+        if self._kept:
             data = await self.stream.receive()
             if not data:
                 return None
@@ -150,4 +188,4 @@ class Connection:
                 self.tunnel.error = str(error)
         elif isinstance(error, TlsFailure) and self.tunnel is not None and not self.tunnel.exchanges:
             self.closed = "error"
-            self.tunnel.error = distrust(error)
+            self.tunnel.error = distrust(error, self.tunnel.sni)

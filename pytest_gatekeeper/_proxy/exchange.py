@@ -12,7 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._core.decide import decide
-from pytest_gatekeeper._core.framing import BodyError, request_body
+from pytest_gatekeeper._core.framing import Body, BodyError, request_body
 from pytest_gatekeeper._core.headers import returned
 from pytest_gatekeeper._core.model import Refused, RequestHead, ResponseHead
 from pytest_gatekeeper._proxy import notes
@@ -53,7 +53,7 @@ async def _refuse(connection: Connection, head: RequestHead, refused: Refused, r
         if refused.logged:
             notes.log_refusal(connection, head, refused, request_id)
         notes.close(connection, record, "error")
-    closing = refused.close or not _discard(connection.stream, head)
+    closing = refused.close or not _discard(connection.stream, request_body(head))
     if closing:
         connection.closed = "error"
     await answer(
@@ -62,10 +62,9 @@ async def _refuse(connection: Connection, head: RequestHead, refused: Refused, r
     return not closing
 
 
-def _discard(client: Stream, head: RequestHead) -> bool:
+def _discard(client: Stream, body: Body) -> bool:
     """Read the body of a request that is not sent; False where it is not there yet, too long, or broken."""
     try:
-        body = request_body(head)
         while not body.done:
             data = client.take()
             if not data or body.size > _UNREAD:
@@ -81,7 +80,9 @@ class _Carrier:
 
     def __init__(self, trip: Trip) -> None:
         self._trip = trip
-        self._due = asyncio.get_running_loop().time() + trip.connection.lease.limits.upstream
+        self._limit = trip.connection.lease.limits.upstream
+        self._due = asyncio.get_running_loop().time() + self._limit
+        self._waiting = False  # for the answer's head
         self._upload: asyncio.Future[None] | None = None
         self._upload_failure: Failed | None = None
         self._raw = b""  # the final response head as it came
@@ -179,6 +180,8 @@ class _Carrier:
         await upstream.stream.drain()
         if not body.done:
             self._upload = asyncio.ensure_future(self._send_body(upstream))
+        elif first:
+            trip.client.on_end(self._client_left)  # it may have ended while this was unread
 
     async def _send_body(self, upstream: Upstream) -> None:
         """Pass the request's body on. What fails on the client's side ends the exchange; the other side is heard."""
@@ -186,9 +189,13 @@ class _Carrier:
 
         def count(_: bytes) -> None:
             record.request_size = body.size
+            if self._waiting:  # the upstream has been given something to wait for
+                self._due = asyncio.get_running_loop().time() + self._limit
+                self._bound(upstream)
 
         try:
             await relay_body(self._trip.client, upstream.stream, body, of="client", before=count)
+            self._trip.client.on_end(self._client_left)  # it may have ended while some was unread
         except Broken as error:
             if error.side == "client":
                 text = "the client left in the middle of its request's body"
@@ -208,10 +215,9 @@ class _Carrier:
 
     async def _response(self, upstream: Upstream) -> ResponseHead:
         """The final response head, or a 101; others are passed on."""
-        trip, watch = self._trip, self._trip.connection.watch
-        limit = trip.connection.lease.limits.upstream
-        left = max(0.0, self._due - asyncio.get_running_loop().time())
-        watch.limit(left, upstream.stream, f"no answer came within {limit:g} s (see --gatekeeper-upstream-timeout)")
+        trip = self._trip
+        self._waiting = True
+        self._bound(upstream)
         try:
             for _ in range(_MAX_INTERIM):
                 raw = await read_head(upstream.stream)
@@ -225,8 +231,15 @@ class _Carrier:
         except BadHead as error:
             raise Failed(f"{trip.host} ({upstream.address}) sent an answer that cannot be used: {error}.") from None
         finally:
-            watch.lift()
+            self._waiting = False
+            trip.connection.watch.lift()
         raise Failed(f"{trip.host} ({upstream.address}) sent more than {_MAX_INTERIM} interim answers.")
+
+    def _bound(self, upstream: Upstream) -> None:
+        """End the wait for the answer's head when the upstream's time is up."""
+        left = max(0.0, self._due - asyncio.get_running_loop().time())
+        text = f"no answer came within {self._limit:g} s (see --gatekeeper-upstream-timeout)"
+        self._trip.connection.watch.limit(left, upstream.stream, text)
 
     async def _interim(self, response: ResponseHead) -> None:
         if self._trip.head.version == "1.0":  # knows none (RFC 9110 section 15.2)
@@ -262,7 +275,8 @@ class _Carrier:
             notes.close(connection, record, error.closed, None if error.closed == "test" else text)
             return False
         head_only = trip.head.method == "HEAD"
-        keep = error.status == 502 and not trip.plan.close and trip.body.done
+        uploading = self._upload is not None and not self._upload.done()
+        keep = error.status == 502 and not (trip.plan.close or uploading) and _discard(trip.client, trip.body)
         record.error = text
         record.response_size = 0 if head_only else len(text.encode()) + 1
         notes.note_response(connection, record, error.status, TEXT)

@@ -31,7 +31,7 @@ def note_forward(connection: Connection, head: RequestHead, plan: Forward) -> Ex
     record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade)
     record.reason = plan.reason
     record.violations = plan.violations
-    record.request_id = plan.request_id
+    record.request_id = connection.lease.redactor.blank(plan.request_id)
     return record
 
 
@@ -57,7 +57,7 @@ def _record(connection: Connection, head: RequestHead, destination: Destination,
     if upgrade.lower() == "websocket":
         scheme = "wss" if scheme == "https" else "ws"
     record = Exchange(
-        lease.next_exchange(), head.method, scheme, destination.host, destination.port, blank.blank(target)
+        lease.next_exchange(), blank.blank(head.method), scheme, destination.host, destination.port, blank.blank(target)
     )
     record.http_version = head.version
     record.headers = blank.blank_headers(head.headers)

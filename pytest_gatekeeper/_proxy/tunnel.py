@@ -49,6 +49,7 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
 
     side, failure = await splice(trip.client, upstream.stream, up, down)
     if failure is None:
+        connection.upstreams.part(connection.lease.limits.linger)
         notes.close(connection, record, side)
     else:
         cut = isinstance(failure, StreamCut)

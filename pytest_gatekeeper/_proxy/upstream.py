@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from typing import Any
 
 from pytest_gatekeeper._core.hosts import is_address, is_link_local, is_loopback, join_authority
 from pytest_gatekeeper._core.model import Destination, Violation
@@ -75,6 +76,7 @@ class Upstreams:
         self._routes = routes
         self._limit = limit
         self._kept: tuple[Destination, int, Upstream] | None = None
+        self._version = 0  # of the routes when the current connection was dialled
         self._current: Upstream | None = None
         self._dialling: asyncio.Future[Upstream] | None = None
         self._cut: StreamCut | None = None
@@ -97,7 +99,10 @@ class Upstreams:
 
     async def dial(self, destination: Destination) -> Upstream:
         """A new connection to a destination. Raises Unreachable, or the StreamCut of an `abort` meanwhile."""
-        self._current = None
+        self.drop()  # where it is dialled anew
+        if self._cut is not None:
+            raise self._cut
+        self._version = self._routes.version
         try:
             target = self._routes.target(destination)
         except NoRoute as error:
@@ -106,7 +111,7 @@ class Upstreams:
             raise Unreachable(f"a CA certificate that was given for {destination.host} cannot be read") from None
         self._dialling = asyncio.ensure_future(_open(destination.host, target))
         try:
-            self._current = await asyncio.wait_for(self._dialling, self._limit)
+            upstream = await asyncio.wait_for(self._dialling, self._limit)
         except asyncio.TimeoutError:
             cause = f"no connection within {self._limit:g} s (see --gatekeeper-upstream-timeout)"
             raise Unreachable(_trouble(destination.host, target, cause), address=target.address) from None
@@ -116,22 +121,33 @@ class Upstreams:
             raise self._cut from None
         finally:
             self._dialling = None
-        return self._current
+        if self._cut is not None:  # it came while the connection was being handed over
+            upstream.stream.abort(self._cut)
+            raise self._cut
+        self._current = upstream
+        return upstream
 
     def keep(self, destination: Destination, upstream: Upstream) -> None:
         """The connection may serve another request."""
         upstream.used = True
         self._current = None
-        self._kept = destination, self._routes.version, upstream
+        self._kept = destination, self._version, upstream
 
     def abort(self, error: StreamCut | None = None) -> None:
-        """Drop everything, what is being dialled included."""
-        self._cut = error or StreamCut("error")
+        """Drop everything, what is being dialled included. The first reason counts."""
+        if self._cut is None:
+            self._cut = error or StreamCut("error")
         if self._dialling is not None:
             self._dialling.cancel()
         if self._current is not None:
             self._current.stream.abort(self._cut)
         self.release()
+
+    def part(self, linger: float) -> None:
+        """The connection in use was closed in order: what was written to it is still sent, in `linger` seconds."""
+        current, self._current = self._current, None
+        if current is not None:
+            asyncio.get_running_loop().call_later(linger, current.stream.abort)
 
     def drop(self) -> None:
         """Drop the connection that is in use; another one may be dialled."""
@@ -186,12 +202,17 @@ async def _connect(host: str, target: Target) -> TcpStream:
     raise Unreachable(_trouble(host, target, cause, advice or "Is the upstream running?"), address=target.address)
 
 
+def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
+    """A function of this module, so that the stack of a look-up shows whose it is: `_bypass` looks for that."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 async def _addresses(host: str, target: Target) -> list[str]:
     if is_address(target.host):
         return [target.host]
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(None, _look_up, target.host, target.port)
     except OSError as error:
         cause = f"the name does not resolve ({error.strerror or 'unknown'})"
         advice = f'proxy.route("{host}", URL) leads it somewhere.'

@@ -75,4 +75,4 @@ class Watch:
                 self.lift()
                 stream.abort(TimedOut(text))
                 end = now + self._idle
-        self._schedule(end)
+        self._schedule(min(end, now + self._idle))  # a long limit may be lifted early, and silence begin

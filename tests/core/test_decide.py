@@ -182,13 +182,21 @@ def test_a_target_that_leads_nowhere_is_400(target: str) -> None:
         ("/[a]!*'()?\"", "/[a]!*'()?\""),
         ('/a"b=c%20d', "/a%22b=c%20d"),
         ("/<a>#|?<b>", "/%3Ca%3E#%7C?<b>"),
-        ("/%zz", "/%zz"),
+        ("/?%zz", "/?%zz"),
         ("/\xc3\xa4(b)", "/%C3%A4%28b%29"),
     ],
 )
 def test_the_target_is_sent_as_it_came(target: str, sent: str) -> None:
     """But for characters that no path may hold: then the path is percent-encoded as production does it."""
     assert _forward(_head(target, HOST)).head.target == sent
+
+
+@pytest.mark.parametrize("path", ["/%zz", "/a%", "/%4"])
+def test_a_percent_sign_that_begins_no_escape_is_refused(path: str) -> None:
+    """In a path, as in production; a whole escape is forwarded."""
+    assert _refused(_head(path, HOST)).status == 400
+    assert _refused(_head(f"http://api.example.com{path}", HOST), None).status == 400
+    assert _forward(_head("/%7a", HOST)).head.target == "/%7a"
 
 
 def test_options_of_the_whole_server_is_forwarded() -> None:

@@ -45,6 +45,7 @@ def test_a_plain_head_says_nothing_special() -> None:
         ([HOST, HOST], "1.0", 400),
         ([HOST, ("Content-Length", "3"), ("Content-Length", "4")], "1.1", 400),
         ([HOST, ("Content-Length", "3, 4")], "1.1", 400),
+        ([HOST, ("Content-Length", "3, 3")], "1.1", 400),
         ([HOST, ("Content-Length", "+3")], "1.1", 400),
         ([HOST, ("Content-Length", "")], "1.1", 400),
         ([HOST, ("Content-Length", "\xb2")], "1.1", 400),
@@ -63,9 +64,9 @@ def test_an_ambiguous_head_is_refused(headers: list[tuple[str, str]], version: s
 
 def test_equal_lengths_are_one_length() -> None:
     """Given twice, or as a list, they are sent once."""
-    for headers in ([("Content-Length", "3"), ("content-length", "3")], [("Content-Length", "3, 3")]):
-        assert _survey(HOST, *headers).length == "3"
-        assert _forwarded(HOST, *headers) == (HOST, ("Content-Length", "3"))
+    headers = [("Content-Length", "3"), ("content-length", "3")]
+    assert _survey(HOST, *headers).length == "3"
+    assert _forwarded(HOST, *headers) == (HOST, ("Content-Length", "3"))
     assert _survey(HOST, ("Content-Length", "3")).length == ""
 
 
