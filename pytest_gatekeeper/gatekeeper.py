@@ -8,6 +8,7 @@ here these are only put together.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
@@ -16,6 +17,8 @@ from urllib.parse import quote
 
 from anyio import CancelScope, to_thread
 
+from pytest_gatekeeper import clients
+from pytest_gatekeeper._bypass import Watching, watch
 from pytest_gatekeeper._core.credentials import read_credential
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
@@ -30,12 +33,14 @@ from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
 from pytest_gatekeeper._proxy.lease import Lease, Limits
 from pytest_gatekeeper._proxy.port import Listener, open_listener
 from pytest_gatekeeper._proxy.routes import Routes
+from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
 from pytest_gatekeeper._sources.vault import Vault
 from pytest_gatekeeper.config import Config
 from pytest_gatekeeper.errors import ConfigError, ProxyError
 from pytest_gatekeeper.log import LogWriter
 from pytest_gatekeeper.recorder import Recorder
+from pytest_gatekeeper.toolfiles import tool_variables
 
 __all__ = ["Gatekeeper", "Listener", "open_listener"]
 
@@ -58,6 +63,7 @@ class Gatekeeper:
         listener: a shared port to hold; a free one of its own without.
         port: the port to listen on, where there is no listener.
         salt: makes canaries differ from those of other proxies (a test's name).
+        watch_bypass: whether connections of this process past the proxy are recorded while it runs.
         log_streams: write log lines to the stream that the configuration names, and not to Python's logger.
 
     Raises:
@@ -78,6 +84,7 @@ class Gatekeeper:
         listener: Listener | None = None,
         port: int = 0,
         salt: str = "",
+        watch_bypass: bool = True,
         log_streams: bool = False,
     ) -> None:
         settings = _settings(config)
@@ -88,7 +95,8 @@ class Gatekeeper:
         self._shared = listener
         self._listener: Listener | None = None
         self._port = port
-        self._salt = salt
+        self._watch_bypass = watch_bypass
+        self._watching: Watching | None = None
         self._log_streams = log_streams
         self._policy = _policy(settings)
         self._routes = Routes(allow_network=allow_network)
@@ -134,6 +142,9 @@ class Gatekeeper:
         listener = self._shared or open_listener(port=self._port)
         listener.hold(lease)
         self._listener, self._lease, self._state = listener, lease, "running"
+        if self._watch_bypass:
+            thread = proxy_thread()
+            self._watching = watch(self._accept, own_thread=lambda: thread.ident, exempt=self._no_proxy)
 
     def close(self) -> None:
         """Cut every connection and give up the port, in 2 s at most. The recorder stays; twice is no error."""
@@ -142,6 +153,8 @@ class Gatekeeper:
             self._vault.close()
             return
         self._state = "closed"
+        if self._watching is not None:
+            self._watching.stop()
         try:
             self._listener.release(self._lease)
             if self._shared is None:
@@ -213,6 +226,41 @@ class Gatekeeper:
         ca = self.ca
         bundle = ca.bundle_path if self._no_proxy else None
         return proxy_variables(self.url_with_auth, ca.cert_path, bundle, self._no_proxy)
+
+    def env_with(self, *tools: str) -> dict[str, str]:
+        """`env`, and what tools need that read nothing of it; files that they read are made on demand.
+
+        Args:
+            tools: `java` (JAVA_TOOL_OPTIONS with a trust store; a JVM says so on standard error) and `wget` (WGETRC,
+                for one that is built with GnuTLS).
+
+        Raises:
+            ValueError: a tool that is not known.
+            ProxyError: the trust store cannot be made.
+        """
+        return tool_variables(tools, self, self.ca.write, dict(os.environ), self._no_proxy)
+
+    def connect(self, host: str, port: int = 443, *, timeout: float = 10.0) -> socket.socket:
+        """A TCP connection on which the proxy has answered CONNECT, for clients that take a socket.
+
+        What it carries is still to be encrypted, with `ca.ssl_context()` and `host` as server name.
+
+        Raises:
+            ProxyError: the proxy refused, with its own words.
+            OSError: it could not be reached within `timeout` seconds.
+        """
+        token = self.config.proxy.auth_token
+        return clients.connect(self.host, self.port, host, port, timeout=timeout, token=token)
+
+    def kwargs(self, client: str) -> dict[str, Any]:
+        """The arguments that lead a client to the proxy which reads no variable.
+
+        Args:
+            client: httpx, aiohttp, requests, urllib3, websocket-client, boto3 or grpc.
+
+        Raises ValueError for another one.
+        """
+        return clients.client_kwargs(client, self)
 
     @property
     def recorder(self) -> Recorder:

@@ -250,7 +250,7 @@ class TestDescribe:
             " 1  GET      https://api.example.com/v1  200  Authorization by credentials[0] (api)\n"
             "    CONNECT  x.org:443                   200  failed: reset\n"
             f" leak: {RULE.secret} of credentials[0] (api) in body of GET https://api.example.com/v1, offset 0\n"
-            " bypass: a client connected to x.org:443 past the proxy\n"
+            " bypass: a client went past the proxy to x.org:443\n"
             " 2 connections came while no test held the proxy"
         )
 

@@ -43,9 +43,10 @@ def execute(said: argparse.Namespace) -> int:
     if not command:
         raise ProxyError("exec needs a command: exec [options] -- COMMAND [ARGUMENT ...]")
     with running(said) as proxy:
-        lowered = {name.lower() for name in (*CLEARED, *proxy.env)}
+        variables = proxy.env_with(*said.tools)
+        lowered = {name.lower() for name in (*CLEARED, *variables)}
         kept = {name: value for name, value in os.environ.items() if name.lower() not in lowered}
-        status = _run(command, {**kept, **proxy.env})
+        status = _run(command, {**kept, **variables})
     found = finish(said, proxy, f"exec: {command[0]}")
     return status or found
 

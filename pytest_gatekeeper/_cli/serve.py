@@ -57,7 +57,7 @@ def serve(said: argparse.Namespace) -> int:
         with running(said, port=said.port) as proxy:
             if said.ca_out:
                 _write(said.ca_out, proxy)
-            print("\n".join(export_lines(proxy.env)), flush=True)  # noqa: T201 - to be sourced
+            print("\n".join(export_lines(proxy.env_with(*said.tools))), flush=True)  # noqa: T201 - to be sourced
             tell(f"gatekeeper: listening on {proxy.url}; Ctrl-C ends it")
             while not stop.wait(3600):
                 pass

@@ -13,6 +13,7 @@ from pytest_gatekeeper._core.scope import finding_facts, merge_findings, render,
 from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
 from pytest_gatekeeper.origin import Origin
+from pytest_gatekeeper.toolfiles import TOOLS
 
 __all__ = ["FAIL_ON", "add_options", "finish", "running"]
 
@@ -41,6 +42,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secrets", choices=("auto", "real", "canary"), default="auto",
         help="auto (env and static real, the others made up), real (all fetched) or canary (none)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--with", metavar="TOOL", action="append", default=[], choices=TOOLS, dest="tools",
+        help="also what this tool needs: java (JAVA_TOOL_OPTIONS), wget (WGETRC); repeatable",
     )  # fmt: skip
     parser.add_argument(
         "--report", metavar="PATH", action="append", default=[], help="write a .json or .html report; repeatable"
@@ -100,6 +105,7 @@ def running(said: argparse.Namespace, *, port: int = 0, log_streams: bool = True
         idle_timeout=said.idle_timeout,
         upstream_timeout=said.upstream_timeout,
         port=port,
+        watch_bypass=False,  # this process opens no connection of its own
         log_streams=log_streams,
     )
     for finding in proxy.config.findings:

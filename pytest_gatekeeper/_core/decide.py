@@ -68,8 +68,6 @@ def decide(head: RequestHead, tunnel: Destination | None, terms: Terms, request_
     try:
         found = survey(head)
         aim = _in_tunnel(head, found, tunnel) if tunnel is not None else _at_listener(head, found, terms)
-        if "%" in head.target and isinstance(aim, _Aim) and _BAD_ESCAPE.search(aim.target.partition("?")[0]):
-            raise Malformed(400, "The path has a percent sign that begins no escape (RFC 3986 section 2.1).")
     except Malformed as error:
         violations = (_NO_HOST,) if isinstance(error, _NoHost) and tunnel is not None else ()
         return answers.malformed(error.status, str(error), violations)._replace(destination=tunnel)
@@ -98,11 +96,12 @@ def _in_tunnel(head: RequestHead, found: Survey, tunnel: Destination) -> _Aim | 
         return refusal
     named = _named_host(found.host)
     if head.target.startswith("/") or (head.target == "*" and head.method == "OPTIONS"):
+        target = head.target if head.target == "*" else _origin_form(head.target)
         if not named:
-            return _Aim(tunnel, head.target, join_authority(tunnel.host, tunnel.port))
+            return _Aim(tunnel, target, join_authority(tunnel.host, tunnel.port))
         if named == tunnel.host or same_host(named, tunnel.host):
-            return _Aim(tunnel, head.target)
-        return _Aim(tunnel, head.target, violation=_elsewhere("inner-host", "the Host header", named, tunnel))
+            return _Aim(tunnel, target)
+        return _Aim(tunnel, target, violation=_elsewhere("inner-host", "the Host header", named, tunnel))
     absolute = _ABSOLUTE.fullmatch(head.target)
     if absolute is None or absolute[1].lower() not in _PORTS:
         return answers.bad_request(
@@ -178,7 +177,10 @@ def _authority(text: str) -> tuple[str, int | None]:
 
 
 def _origin_form(rest: str) -> str:
-    return rest if rest.startswith("/") else "/" + rest
+    target = rest if rest.startswith("/") else "/" + rest
+    if "%" in target and _BAD_ESCAPE.search(target.partition("?")[0]):
+        raise Malformed(400, "The path has a percent sign that begins no escape (RFC 3986 section 2.1).")
+    return target
 
 
 def _escaped(target: str) -> str:

@@ -204,9 +204,10 @@ def tell_leak(leak: Leak) -> str:
 
 def tell_bypass(bypass: Bypass) -> str:
     """A bypass in one line, with its cure."""
-    client = f"{bypass.client} " if bypass.client else "a client "
+    client = bypass.client or "a client"
     cure = f"; cure: {bypass.cure}" if bypass.cure else ""
-    return plain(f"{client}connected to {join_authority(bypass.host, bypass.port)} past the proxy{cure}")
+    where = join_authority(bypass.host, bypass.port) if bypass.port else bypass.host  # a look-up may have none
+    return plain(f"{client} went past the proxy to {where}{cure}")
 
 
 def tell_violations(record: Traced) -> list[str]:

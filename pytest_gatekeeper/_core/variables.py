@@ -49,12 +49,19 @@ def proxy_variables(
             hosts, since these present certificates of their own.
         no_proxy: hosts that clients shall reach directly.
     """
-    direct = ",".join(no_proxy)
+    direct = ",".join(dict.fromkeys(form for host in no_proxy for form in _forms(host)))
     trusted = bundle_path if direct and bundle_path else ca_path
     variables = {name: url for upper in _PROXY for name in (upper, upper.lower())}
     variables.update(dict.fromkeys(_PROXY_AS_SPELLED, url))
     variables.update(dict.fromkeys(_SWITCHES, "1"))
     variables.update(dict.fromkeys(_AUTHORITY, trusted))
     if direct:
-        variables.update({"NO_PROXY": direct, "no_proxy": direct})
+        variables.update(dict.fromkeys(("NO_PROXY", "no_proxy", "GLOBAL_AGENT_NO_PROXY"), direct))
     return variables
+
+
+def _forms(host: str) -> tuple[str, ...]:
+    """A host as clients understand it: to some a name covers what is below it, to others only with a dot in front."""
+    if host.startswith((".", "*", "[")) or ":" in host or host.replace(".", "").isdigit():
+        return (host,)
+    return host, f".{host}"

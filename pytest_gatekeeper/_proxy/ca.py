@@ -17,7 +17,7 @@ import ssl
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import trustme
@@ -84,14 +84,14 @@ class CertificateAuthority:
     @property
     def cert_path(self) -> str:
         """A file that holds the authority's certificate alone; it stays until the process ends."""
-        return self._file("ca.pem", self.pem)
+        return self._kept("ca.pem", lambda: self.pem)
 
     @property
     def bundle_path(self) -> str:
         """A file that holds the authority's certificate, then every root that was trusted before."""
         from pytest_gatekeeper._proxy.trust import trusted_before
 
-        return self._file("bundle.pem", self.pem + trusted_before())
+        return self._kept("bundle.pem", lambda: self.pem + trusted_before())
 
     def ssl_context(self) -> ssl.SSLContext:
         """A client context that trusts this authority and nobody else."""
@@ -99,14 +99,24 @@ class CertificateAuthority:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
-    def _file(self, name: str, content: bytes) -> str:
+    def write(self, name: str, content: bytes) -> str:
+        """Put certificates, or what leads to them, into a file beside the authority's; its path, until the end."""
+        path = self._place(name)
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+        return str(path)
+
+    def _kept(self, name: str, make: Callable[[], bytes]) -> str:
+        path = self._place(name)
+        if not path.exists():
+            path.write_bytes(make())
+        return str(path)
+
+    def _place(self, name: str) -> Path:
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="pytest-gatekeeper-"))
             atexit.register(_remove, str(self._folder), os.getpid())
-        path = self._folder / name
-        if not path.exists():
-            path.write_bytes(content)
-        return str(path)
+        return self._folder / name
 
     # ---- for the proxy
 

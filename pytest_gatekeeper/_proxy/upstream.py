@@ -83,7 +83,9 @@ class Upstreams:
 
     @property
     def activity(self) -> float:
-        """The loop's time at which a byte last passed, 0 without a connection."""
+        """The loop's time at which a byte last passed: now while dialling, which has a limit of its own; 0 without."""
+        if self._dialling is not None:
+            return asyncio.get_running_loop().time()
         return self._current.stream.activity if self._current is not None else 0.0
 
     async def get(self, destination: Destination) -> Upstream:
@@ -100,8 +102,6 @@ class Upstreams:
     async def dial(self, destination: Destination) -> Upstream:
         """A new connection to a destination. Raises Unreachable, or the StreamCut of an `abort` meanwhile."""
         self.drop()  # where it is dialled anew
-        if self._cut is not None:
-            raise self._cut
         self._version = self._routes.version
         try:
             target = self._routes.target(destination)

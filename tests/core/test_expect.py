@@ -350,7 +350,7 @@ class TestNoBypass:
         past = Bypass("api.example.com", 443, "aiohttp", "ClientSession(trust_env=True)")
         assert text_of(lambda: expect.no_bypass(scene(bypasses=(past,)))) == (
             "1 connection went past the proxy:\n"
-            "  aiohttp connected to api.example.com:443 past the proxy; cure: ClientSession(trust_env=True)\n"
+            "  aiohttp went past the proxy to api.example.com:443; cure: ClientSession(trust_env=True)\n"
             "Expected: all connections of this process go through the proxy, and there is an exchange.\n"
             "What happened: nothing."
         )

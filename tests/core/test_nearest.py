@@ -39,7 +39,7 @@ class TestSilence:
         bypass = Bypass("a.example.com", 443, "aiohttp", "ClientSession(trust_env=True)")
         assert nearest_traffic(Traffic("a.example.com"), Scene(bypasses=(bypass,), late=2)) == (
             "the proxy saw nothing at all: does the client read HTTPS_PROXY?"
-            " aiohttp connected to a.example.com:443 past the proxy; cure: ClientSession(trust_env=True)."
+            " aiohttp went past the proxy to a.example.com:443; cure: ClientSession(trust_env=True)."
             " 2 connections came while no test held the proxy, and got a 503."
         )
 

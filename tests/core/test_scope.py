@@ -129,7 +129,7 @@ class TestFindings:
                 ("leak", f"{SECRET} of credentials[0] (ws-api) in body of GET https://b.example.com/, offset 0"),
                 ("violation", "trace: TRACE reflects credentials; refused (GET https://b.example.com/)"),
                 ("violation", "sni: SNI names d.example.com; ignored (CONNECT c.example.com:443)"),
-                ("bypass", "a client connected to e.example.com:443 past the proxy"),
+                ("bypass", "a client went past the proxy to e.example.com:443"),
                 (
                     "cleartext",
                     "GET https://a.example.com/ 200: Authorization by credentials[0] (ws-api);"

@@ -215,9 +215,9 @@ class TestFindings:
 
     def test_bypass(self) -> None:
         """A bypass names client and cure, where they are known."""
-        assert tell_bypass(Bypass("api.example.com", 443)) == "a client connected to api.example.com:443 past the proxy"
+        assert tell_bypass(Bypass("api.example.com", 443)) == "a client went past the proxy to api.example.com:443"
         assert tell_bypass(Bypass("::1", 443, "aiohttp", "ClientSession(trust_env=True)")) == (
-            "aiohttp connected to [::1]:443 past the proxy; cure: ClientSession(trust_env=True)"
+            "aiohttp went past the proxy to [::1]:443; cure: ClientSession(trust_env=True)"
         )
 
     def test_violations(self) -> None:
@@ -251,7 +251,7 @@ class TestStory:
             " 1  GET  https://api.example.com/***  200  no credential\n"
             " … and 1 more\n"
             f" leak: {SECRET} of *** in body of GET https://api.example.com/***, offset 0\n"
-            " bypass: *** connected to x.org:443 past the proxy\n"
+            " bypass: *** went past the proxy to x.org:443\n"
             " 1 connection came while no test held the proxy"
         )
 

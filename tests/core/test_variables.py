@@ -42,13 +42,15 @@ def test_what_goes_direct_is_said_in_both_cases() -> None:
     """NO_PROXY is set only where the test asks for it."""
     assert "NO_PROXY" not in proxy_variables(URL, "/ca.pem", "/bundle.pem")
     variables = proxy_variables(URL, "/ca.pem", "/bundle.pem", ("a.example", "b.example"))
-    assert variables["NO_PROXY"] == variables["no_proxy"] == "a.example,b.example"
+    assert variables["NO_PROXY"] == variables["no_proxy"] == "a.example,.a.example,b.example,.b.example"
 
 
 def test_no_variable_is_both_set_and_cleared_unless_asked_for() -> None:
     """Clearing comes first, so only NO_PROXY may be in both, and only with `no_proxy`."""
     assert not set(CLEARED) & set(proxy_variables(URL, "/ca.pem"))
-    assert set(CLEARED) & set(proxy_variables(URL, "/ca.pem", None, ["a"])) == {"NO_PROXY", "no_proxy"}
+    assert set(CLEARED) & set(proxy_variables(URL, "/ca.pem", None, ["a"])) == {
+        "NO_PROXY", "no_proxy", "GLOBAL_AGENT_NO_PROXY",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy", "REQUEST_METHOD", "npm_config_noproxy"])
