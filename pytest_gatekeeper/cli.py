@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pytest_gatekeeper._cli import run, serve
+from pytest_gatekeeper._cli import check, explain, run, serve
 from pytest_gatekeeper.errors import GatekeeperError
 
 __all__ = ["main"]
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         description="Run a gatekeeper.yaml around any command, by hand, or just look at it.",
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for module in (run, serve):
+    for module in (run, serve, check, explain):
         module.add_parser(commands)
     return top
 

@@ -22,10 +22,12 @@ from pytest_gatekeeper._bypass import Watching, watch
 from pytest_gatekeeper._core.credentials import read_credential
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
+from pytest_gatekeeper._core.places import keyed
 from pytest_gatekeeper._core.policy import Policy
 from pytest_gatekeeper._core.records import LogLine, Record
 from pytest_gatekeeper._core.redact import Redactor
 from pytest_gatekeeper._core.rules import RuleBook, make_rule
+from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.terms import Terms
 from pytest_gatekeeper._core.variables import proxy_variables
@@ -95,6 +97,7 @@ class Gatekeeper:
         self._shared = listener
         self._listener: Listener | None = None
         self._port = port
+        self._salt = salt
         self._watch_bypass = watch_bypass
         self._watching: Watching | None = None
         self._log_streams = log_streams
@@ -103,13 +106,15 @@ class Gatekeeper:
         self._limits = Limits(idle=_positive("idle_timeout", idle_timeout),
                               upstream=_positive("upstream_timeout", upstream_timeout))  # fmt: skip
         self._added: tuple[Rule, ...] = ()
-        own = tuple(read_credential(item, f"credentials[{index}]") for index, item in enumerate(credentials))
+        own = [read_credential(item, f"credentials[{index}]") for index, item in enumerate(credentials)]
+        numbered = keyed(settings, own)
         self._vault = Vault(
-            (*settings.credentials, *own),
+            [credential for _, credential in numbered],
             mode=secrets,
             environ=dict(os.environ),
             salt=salt,
             file=settings.file,
+            ids=[key for key, _ in numbered],
             on_change=self._refreshed,
         )
         self._rules = self._vault.rules
@@ -128,13 +133,15 @@ class Gatekeeper:
             raise ProxyError(f"this Gatekeeper is {self._state}; make another one")
         remember_roots()
         self._log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
-        terms, redactor = self._terms()
+        terms, redactor, watchlist = self._terms()
         lease = Lease(
             terms,
             self._routes,
             redactor,
             process_authority(),
             self._accept,
+            watchlist=watchlist,
+            label=self._salt,
             wants=self._log.wants,
             limits=self._limits,
             proxy_protocol=self.config.proxy.proxy_protocol,
@@ -314,18 +321,19 @@ class Gatekeeper:
 
     # ---- inside
 
-    def _terms(self) -> tuple[Terms, Redactor]:
+    def _terms(self) -> tuple[Terms, Redactor, Watchlist]:
         rules = (*self._rules, *self._added)
         token = self.config.proxy.auth_token
         secrets = [secret for rule in rules for secret in (rule.secret, rule.header_value)]
         terms = Terms(RuleBook(rules), self._policy, token, self.config.log.capture_headers)
-        return terms, Redactor([*secrets, token] if token else secrets)
+        return terms, Redactor([*secrets, token] if token else secrets), Watchlist(rules)
 
     def _apply(self) -> None:
         """Let the rules of now be in force."""
         if self._lease is not None:
-            terms, redactor = self._terms()
+            terms, redactor, watchlist = self._terms()
             self._lease.redactor = redactor  # first: nothing may be recorded with terms that it does not know
+            self._lease.watchlist = watchlist
             self._lease.terms = terms
 
     def _refreshed(self, rules: tuple[Rule, ...]) -> None:

@@ -24,6 +24,7 @@ class Body(Protocol):
 
     Attributes:
         done: all of it has been fed.
+        trailers: the trailer fields that have come (RFC 9112 section 7.1.2); none without chunks.
         size: data bytes fed so far, framing and trailers left out.
         declared: the size that the head promised, or None.
     """
@@ -31,6 +32,9 @@ class Body(Protocol):
     done: bool
     size: int
     declared: int | None
+
+    @property
+    def trailers(self) -> Headers: ...
 
     def feed(self, data: bytes) -> int:
         """Count `data` in; how many of its bytes belong to the body. Raises BodyError."""
@@ -44,6 +48,8 @@ class Body(Protocol):
 
 class LengthBody:
     """A body of a declared length (RFC 9112 section 6.2)."""
+
+    trailers: Headers = ()
 
     def __init__(self, length: int) -> None:
         self.declared: int | None = length
@@ -70,6 +76,7 @@ class OpenBody:
     """A body that ends with its connection (RFC 9112 section 6.3, rule 8)."""
 
     declared: int | None = None
+    trailers: Headers = ()
 
     def __init__(self) -> None:
         self.size = 0
@@ -105,7 +112,8 @@ class ChunkedBody:
         self._state = self._size_line
         self._left = 0  # data bytes of the current chunk, with its CRLF
         self._part = b""  # a line that has not ended yet
-        self._trailers = 0
+        self._trailers: list[bytes] = []
+        self._trailer_size = 0
         self._spans: list[tuple[int, int]] = []
 
     def feed(self, data: bytes) -> int:
@@ -117,6 +125,11 @@ class ChunkedBody:
 
     def payload(self) -> list[tuple[int, int]]:
         return self._spans
+
+    @property
+    def trailers(self) -> Headers:
+        fields = (line.decode("latin-1").partition(":") for line in self._trailers)
+        return tuple((name.strip(), value.strip()) for name, _, value in fields)
 
     def end(self) -> bool:
         return self.done
@@ -165,10 +178,12 @@ class ChunkedBody:
         if line is not None:
             if not line.endswith(b"\r\n"):
                 raise BodyError("a trailer of the body does not end with CRLF")
-            self._trailers += len(line)
-            if self._trailers > _MAX_TRAILERS:
+            self._trailer_size += len(line)
+            if self._trailer_size > _MAX_TRAILERS:
                 raise BodyError("the trailers of the body are too long")
             self.done = line == b"\r\n"
+            if not self.done:
+                self._trailers.append(line)
         return at
 
 

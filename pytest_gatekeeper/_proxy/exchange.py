@@ -19,7 +19,7 @@ from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.ids import new_request_id
 from pytest_gatekeeper._proxy.local import TEXT, answer
 from pytest_gatekeeper._proxy.passing import pass_on
-from pytest_gatekeeper._proxy.relay import Broken, Incomplete, piece, relay_body
+from pytest_gatekeeper._proxy.relay import Broken, Incomplete, look, piece, relay_body
 from pytest_gatekeeper._proxy.stream import Stream, StreamCut
 from pytest_gatekeeper._proxy.trip import Failed, Trip, closed_by, how
 from pytest_gatekeeper._proxy.tunnel import switch
@@ -85,6 +85,7 @@ class _Carrier:
         self._waiting = False  # for the answer's head
         self._upload: asyncio.Future[None] | None = None
         self._upload_failure: Failed | None = None
+        self._watch = trip.scan.request_body(trip.head.headers) if trip.scan and not trip.body.done else None
         self._raw = b""  # the final response head as it came
 
     async def run(self) -> bool:
@@ -167,11 +168,14 @@ class _Carrier:
         """Send the head with what is there of the body; the rest follows on its own."""
         trip, record, body = self._trip, self._trip.record, self._trip.body
         first = b""
+        if trip.scan is not None:
+            trip.scan.request_head(trip.head, trip.plan.injections)
         if not body.done:
             try:
                 first = piece(trip.client, body, trip.client.take())
             except BodyError as error:
                 raise _unreadable(error) from None
+            self._seen(first)
         upstream.stream.write(request_bytes(trip.plan.head) + first)
         record.request_size = body.size
         record.injections = trip.plan.injections
@@ -187,8 +191,9 @@ class _Carrier:
         """Pass the request's body on. What fails on the client's side ends the exchange; the other side is heard."""
         record, body = self._trip.record, self._trip.body
 
-        def count(_: bytes) -> None:
+        def count(data: bytes) -> None:
             record.request_size = body.size
+            self._seen(data)
             if self._waiting:  # the upstream has been given something to wait for
                 self._due = asyncio.get_running_loop().time() + self._limit
                 self._bound(upstream)
@@ -204,6 +209,13 @@ class _Carrier:
         except BodyError as error:
             self._upload_failure = _unreadable(error)
             upstream.stream.abort(StreamCut("client"))
+
+    def _seen(self, data: bytes) -> None:
+        """Have a piece of the request's body looked at for secrets, before it is sent."""
+        trip = self._trip
+        look(self._watch, trip.body, data)
+        if trip.scan is not None and trip.body.done and trip.body.trailers:
+            trip.scan.request_trailers(trip.body.trailers)
 
     def _may_repeat(self, upstream: Upstream, error: OSError) -> bool:
         """Whether a request can be sent again: a kept connection had ended before it, and no answer had begun."""
@@ -224,6 +236,8 @@ class _Carrier:
                 if not raw:
                     raise Incomplete("the connection was closed without an answer")
                 response = parse_response(raw)
+                if trip.scan is not None:
+                    trip.scan.response_head(response)
                 if response.status >= 200 or response.status == 101:
                     self._raw = raw
                     return response

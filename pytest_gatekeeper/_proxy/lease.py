@@ -14,8 +14,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from pytest_gatekeeper._core.decide import Terms
-from pytest_gatekeeper._core.records import Level, Record, Sink
+from pytest_gatekeeper._core.records import Exchange, Level, Record, Sink
 from pytest_gatekeeper._core.redact import Redactor
+from pytest_gatekeeper._core.scan.leaks import LeakScan
+from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._proxy.ca import CertificateAuthority
 from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.stream import StreamCut
@@ -50,8 +52,10 @@ class Lease:
         terms: to decide by; may be replaced at any time, by any thread.
         routes: where names lead.
         redactor: hides the secrets of `terms`; replaced together with them.
+        watchlist: the same secrets, to be found where they do not belong; replaced together with them.
         authority: what clients trust.
         sink: is told what happened, on the proxy's thread.
+        label: of the holder, for what is told of leaks: a test's name.
         wants: whether anybody would read a log line of a level; else none is made.
         limits: how long things may take.
         proxy_protocol: whether each connection opens with a PROXY header.
@@ -65,6 +69,8 @@ class Lease:
         authority: CertificateAuthority,
         sink: Sink,
         *,
+        watchlist: Watchlist | None = None,
+        label: str = "",
         wants: Callable[[Level], bool] = lambda _: True,
         limits: Limits | None = None,
         proxy_protocol: bool = False,
@@ -72,6 +78,8 @@ class Lease:
         self.terms = terms
         self.routes = routes
         self.redactor = redactor
+        self.watchlist = watchlist or Watchlist(())
+        self.label = label
         self.authority = authority
         self.wants = wants
         self.limits = limits or Limits()
@@ -88,6 +96,13 @@ class Lease:
             self._sink(record)
         except Exception as error:  # noqa: BLE001 - a sink may be anything
             _log.error("a record was lost: the sink raised %s", type(error).__name__)
+
+    def scan(self, record: Exchange) -> LeakScan | None:
+        """Looks for secrets in one exchange; None where there is none to look for."""
+        watchlist = self.watchlist
+        if not watchlist:
+            return None
+        return LeakScan(watchlist, record, self.tell, self.label, self.terms.rules.for_host(record.host))
 
     def next_exchange(self) -> int:
         """The number of the next exchange, from 1."""

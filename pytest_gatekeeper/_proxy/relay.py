@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from pytest_gatekeeper._core.framing import Body
+from pytest_gatekeeper._core.scan.leaks import Watch
 from pytest_gatekeeper._proxy.stream import Stream
 
-__all__ = ["Broken", "Incomplete", "Side", "payload", "piece", "relay_body", "splice"]
+__all__ = ["Broken", "Incomplete", "Side", "look", "payload", "piece", "relay_body", "splice"]
 
 Side = Literal["client", "upstream"]
 
@@ -83,6 +84,14 @@ def piece(source: Stream, body: Body, data: bytes) -> bytes:
         source.unread(data[count:])
         return data[:count]
     return data
+
+
+def look(watch: Watch | None, body: Body, data: bytes) -> None:
+    """Have the data bytes of the piece that was counted last looked at."""
+    if watch is not None:
+        view = memoryview(data)
+        for start, end in body.payload():
+            watch.feed(view[start:end])
 
 
 def payload(body: Body, data: bytes) -> bytes:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pytest_gatekeeper._core.framing import Body
 from pytest_gatekeeper._core.model import Forward, RequestHead
 from pytest_gatekeeper._core.records import Closed, Exchange
+from pytest_gatekeeper._core.scan.leaks import LeakScan
 from pytest_gatekeeper._proxy.relay import Incomplete
 from pytest_gatekeeper._proxy.stream import Stream, StreamCut
 
@@ -39,6 +40,7 @@ class Trip:
         plan: what is sent where.
         body: counts the request's body.
         record: what is told.
+        scan: looks for secrets in what passes; None where there is none to look for.
         answered: whether the client has got something of the final answer.
     """
 
@@ -48,10 +50,12 @@ class Trip:
     body: Body
     record: Exchange
     client: Stream = field(init=False)
+    scan: LeakScan | None = field(init=False)
     answered: bool = False
 
     def __post_init__(self) -> None:
         self.client = self.connection.stream
+        self.scan = self.connection.lease.scan(self.record)
 
     @property
     def host(self) -> str:

@@ -54,6 +54,7 @@ class Vault:
         environ: the variables to look up, and to run commands with; a copy is kept.
         salt: of the test, so that its canaries are its own.
         file: the configuration's name, for messages.
+        ids: of the rules, in order; `credentials[0]` and so on without.
         on_change: called with all rules, from another thread, when a value has been fetched anew and is another one.
             It must neither raise nor wait, and is not called any more once `close` has returned.
         clock: time and waiting; for tests.
@@ -74,10 +75,12 @@ class Vault:
         environ: Mapping[str, str],
         salt: str,
         file: str | None = None,
+        ids: Sequence[str] = (),
         on_change: Callable[[tuple[Rule, ...]], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._credentials = tuple(credentials)
+        self._ids = tuple(ids) or tuple(f"credentials[{index}]" for index in range(len(self._credentials)))
         self._environ = dict(environ)
         self._file = file
         self._on_change = on_change
@@ -89,7 +92,7 @@ class Vault:
         lifetimes: dict[SourceSpec, float] = {}
         for index, credential in enumerate(self._credentials):
             if not is_real(credential, mode, environ):
-                self._canaries[index] = Secret(canary(credential, fingerprint_key(), salt, _id(index)))
+                self._canaries[index] = Secret(canary(credential, fingerprint_key(), salt, self._ids[index]))
             elif credential.source not in self._values:
                 fetched = self._fetched(index, credential)
                 self._values[credential.source] = fetched.value
@@ -115,7 +118,7 @@ class Vault:
             return _FETCHERS[credential.source.type](self._request(credential.source))
         except SourceError as error:
             place = ":".join(str(part) for part in (self._file, credential.line) if part is not None)
-            where = f"{place}: {_id(index)}" if place else _id(index)
+            where = f"{place}: {self._ids[index]}" if place else self._ids[index]
             raise SourceError(f"{where}: the credential for {credential.host}: {error}") from None
 
     def _made(self, values: Mapping[SourceSpec, Secret]) -> tuple[Rule, ...]:
@@ -124,9 +127,9 @@ class Vault:
             made_up = self._canaries.get(index)
             value = values[credential.source] if made_up is None else made_up
             try:
-                rules.append(make_rule(_id(index), credential, value, made_up is not None))
+                rules.append(make_rule(self._ids[index], credential, value, made_up is not None))
             except ConfigError as error:  # without the frames that hold the value
-                raise ConfigError(error.problem, file=self._file, line=credential.line, key=_id(index)) from None
+                raise ConfigError(error.problem, file=self._file, line=credential.line, key=self._ids[index]) from None
         return tuple(rules)
 
     def _refresh(self, source: SourceSpec) -> tuple[bool, float | None]:
@@ -147,7 +150,3 @@ class Vault:
             self._values, self.rules = values, rules
             if self._on_change is not None:
                 self._on_change(rules)
-
-
-def _id(index: int) -> str:
-    return f"credentials[{index}]"

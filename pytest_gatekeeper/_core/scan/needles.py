@@ -1,0 +1,160 @@
+"""What the value of a secret looks like on the wire, in every encoding that standard encoders write.
+
+A form is a run of bytes which, wherever it stands, shows the whole value: the value itself, and what percent-encoding,
+base64, hexadecimal and JSON make of it. Encoders differ in what they leave alone, so there are several forms of most
+kinds. Nothing is searched here, and nothing here keeps a value.
+"""
+
+from __future__ import annotations
+
+import base64
+import string
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+from pytest_gatekeeper._core.model import Rule
+from pytest_gatekeeper._core.rules import SCHEME
+
+__all__ = ["SHORTEST", "Encoding", "forms", "scanned"]
+
+Encoding = Literal["raw", "percent", "base64", "hex", "json"]
+"""What made a form of a value."""
+
+SHORTEST = 8
+"""Characters of a value that is looked for; shorter ones would be seen where they are not."""
+
+_ALNUM = string.ascii_letters + string.digits
+_PLAIN = frozenset(_ALNUM + "-._")  # what only an encoder that escapes everything escapes
+
+# Characters beside letters and digits that an encoder leaves alone, and what it makes of a space.
+_PERCENT = (
+    ("-._~", "%20"),  # RFC 3986's unreserved ones: quote(safe=""), PHP's rawurlencode
+    ("-._~", "+"),  # quote_plus, Go's QueryEscape
+    ("-._~/", "%20"),  # quote
+    ("-._", "+"),  # PHP's urlencode
+    ("-._*", "+"),  # application/x-www-form-urlencoded (WHATWG URL section 5), Java's URLEncoder
+    ("-._~!*'()", "%20"),  # encodeURIComponent
+    ("-._~!*'();/?:@&=+$,#", "%20"),  # encodeURI
+    ("-._~$&+=:@", "%20"),  # Go's PathEscape
+    ("-._~$&+,/:;=@", "%20"),  # Go's URL paths
+    ("-._~!#$%&'()*+,/:;=?@[]", "%20"),  # requests
+    ("-._~!$%&'()*+,/:;=@[]|\\", "%20"),  # WHATWG URL: path
+    ("-._~!$%&()*+,/:;=?@[]|\\^`{}", "%20"),  # WHATWG URL: query
+)
+
+_JSON_SHORT = {'"': '\\"', "\\": "\\\\", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SLASH = {**_JSON_SHORT, "/": "\\/"}
+_BACKSLASH = {"\\": "\\\\"}
+_HTML = "<>&\u2028\u2029"
+
+# What is written as \u: all beyond ASCII, or these characters; and the short escapes that are used.
+_JSON: tuple[tuple[bool, str, dict[str, str]], ...] = (
+    (False, "", _JSON_SHORT),  # JSON.stringify, ensure_ascii=False
+    (True, "", _JSON_SHORT),
+    (True, "\x7f", _JSON_SHORT),  # json.dumps
+    (False, "", _SLASH),
+    (True, "", _SLASH),  # PHP's json_encode
+    (False, _HTML, _JSON_SHORT),  # Go's encoding/json
+    (True, _HTML, _JSON_SHORT),  # Django's json_script
+    (True, "<>&'", _JSON_SHORT),
+    (True, "<>&'=", _JSON_SHORT),  # Gson
+    (True, "<>&'\"+`\x7f", _BACKSLASH | {key: text for key, text in _JSON_SHORT.items() if key < " "}),  # .NET
+)
+
+
+def scanned(rule: Rule) -> str:
+    """The text of a rule's secret that is looked for; "" where it is too short.
+
+    White space at both ends is left out, as it cannot be sent, and so is a scheme that stands in front of the value of
+    Authorization, so that the bare token is found, too.
+    """
+    value = rule.secret.reveal().strip(" \t")
+    scheme = SCHEME.match(value)
+    if scheme is not None and rule.header.lower() == "authorization" and rule.header_value == value:
+        token = value[scheme.end() :].strip(" \t")
+        if len(token) >= SHORTEST:
+            return token
+    return value if len(value) >= SHORTEST else ""
+
+
+def forms(value: str) -> dict[bytes, Encoding]:
+    """Everything a value may look like, each once, the value itself first.
+
+    A value that has characters beyond ASCII is taken as UTF-8 and as latin-1, both of which headers carry.
+    """
+    found: dict[bytes, Encoding] = {}
+    datas = [value.encode("utf-8", "surrogateescape")]
+    if not value.isascii():
+        datas.extend(_latin1(value))
+    makers: tuple[tuple[Encoding, Callable[[bytes], Iterator[bytes]]], ...] = (
+        ("raw", lambda data: iter((data,))),
+        ("hex", _hexadecimal),
+        ("base64", _base64),
+        ("percent", _percent),
+    )
+    for encoding, make in makers:
+        for data in datas:
+            for form in make(data):
+                found.setdefault(form, encoding)
+    for form in _json(value):
+        found.setdefault(form, "json")
+    return found
+
+
+def _latin1(value: str) -> Iterator[bytes]:
+    try:
+        yield value.encode("latin-1")
+    except UnicodeEncodeError:
+        return
+
+
+def _hexadecimal(data: bytes) -> Iterator[bytes]:
+    text = data.hex()
+    yield text.encode()
+    yield text.upper().encode()
+
+
+def _base64(data: bytes) -> Iterator[bytes]:
+    """For each alignment the characters that `data` alone settles (RFC 4648 sections 4 and 5)."""
+    for lead in range(3):
+        whole = base64.b64encode(bytes(lead) + data)
+        core = whole[-(-8 * lead // 6) : 8 * (lead + len(data)) // 6]
+        yield core
+        yield core.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _percent(data: bytes) -> Iterator[bytes]:
+    """RFC 3986 section 2.1, with capitals and without; also every byte escaped."""
+    some = () if _PLAIN.issuperset(data.decode("latin-1")) else _PERCENT
+    for digits in ("%%%02X", "%%%02x"):
+        for left, space in some:
+            keep = frozenset((_ALNUM + left).encode())
+            yield b"".join(
+                space.encode() if byte == 0x20 else bytes((byte,)) if byte in keep else (digits % byte).encode()
+                for byte in data
+            )
+    every = "%" + data.hex("%")
+    yield every.encode()
+    yield every.upper().encode()
+
+
+def _json(value: str) -> Iterator[bytes]:
+    r"""RFC 8259 section 7, with `\u` for what needs it, for what some encoders add, and for every character."""
+    some = () if _PLAIN.issuperset(value) else _JSON
+    for digits in ("\\u%04x", "\\u%04X"):
+        for ascii_only, extra, short in some:
+            text = "".join(
+                _escaped(char, digits)
+                if char in extra or (ascii_only and char > "\x7f") or (char < " " and char not in short)
+                else short.get(char, char)
+                for char in value
+            )
+            yield text.encode("utf-8", "surrogateescape")
+    every = "\\" + value.encode("utf-16-be", "surrogatepass").hex("\\", 2)
+    yield every.replace("\\", "\\u").encode()
+    yield every.upper().replace("\\", "\\u").encode()
+
+
+def _escaped(char: str, digits: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(digits % int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))

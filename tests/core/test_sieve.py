@@ -1,0 +1,96 @@
+"""Facts about the search for many strings: whatever way is taken, it says what a plain search says."""
+
+from __future__ import annotations
+
+import base64
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_gatekeeper._core.scan.sieve import CORE, Sieve
+
+SIZE = 20_000
+ALNUM = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def made(rng: random.Random, alphabet: bytes, size: int) -> bytes:
+    return bytes(rng.choices(alphabet, k=size))
+
+
+KINDS: dict[str, Callable[[random.Random], bytes]] = {
+    "random": lambda rng: rng.randbytes(SIZE),
+    "zeros": lambda rng: bytes(SIZE),
+    "letters": lambda rng: made(rng, ALNUM, SIZE),
+    "one letter": lambda rng: b"x" * SIZE,
+    "prose": lambda rng: b" ".join(made(rng, b"etaoinshrdlu", rng.randint(1, 9)) for _ in range(SIZE // 6))[:SIZE],
+    "base64": lambda rng: base64.b64encode(rng.randbytes(SIZE)),
+    "letters among random": lambda rng: rng.randbytes(9000) + made(rng, ALNUM, 3000) + rng.randbytes(9000),
+    "some letters": lambda rng: b"".join(rng.randbytes(30) + made(rng, ALNUM, 14) for _ in range(500)),
+    "a line again and again": lambda rng: (made(rng, ALNUM, 500) + b"\n") * 40,
+}
+SHAPES = {"one": [12], "short": [8, 9, 10, 12], "long": [40, 52, 80] * 2, "many": [8, 20, 20, 27, 40, 80] * 8}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_string_is_found_wherever_it_stands(kind: str, shape: str) -> None:
+    """At the start, at the end and in between, in all kinds of data, and only those that are there."""
+    rng = random.Random(f"{kind} {shape}")
+    cores = [made(rng, ALNUM + b"%\\", size) for size in SHAPES[shape]]
+    sieve = Sieve(cores)
+    data = KINDS[kind](rng)
+    assert sieve.found_in(data) == []
+    for core in cores[:12]:
+        for at in (0, 1, 2, 3, len(data) // 2, rng.randrange(len(data)), len(data)):
+            assert sieve.found_in(data[:at] + core + data[at:]) == [core]
+            assert sieve.found_in(data[:at] + core[:-1] + b"\n" + data[at:]) == []
+    data = data[:100] + b"".join(cores) + data[100:]
+    assert set(sieve.found_in(data)) == set(cores)
+
+
+def test_strings_in_data_that_repeats_itself_are_found() -> None:
+    """Also where a string spans two rounds, and where the last round is not whole."""
+    line = b"0123456789abcdefghij" * 3 + b"the quick brown fox\n"
+    data = line * 300 + line[:50]
+    cores = [line[70:] + line[:60], line[:40], line[40:60], b"not in the line"]
+    assert set(Sieve(cores).found_in(data)) == set(cores[:3])
+    assert Sieve([b"\0" * CORE]).found_in(bytes(5000)) == [b"\0" * CORE]
+    assert Sieve([b"\0" * CORE]).found_in(b"\0" * (CORE - 1) + b"\1" * 5000) == []
+
+
+@pytest.mark.parametrize("size", [12, 20, 40])
+def test_a_string_right_behind_something_like_it_is_found(size: int) -> None:
+    """In binary data, with a few bytes between them, at every distance from the start."""
+    rng = random.Random(size)
+    core, *others = [made(rng, ALNUM, size) for _ in range(12)]
+    sieve = Sieve([core, *others])
+    for at in range(size):
+        for gap in range(1, 9):
+            before = bytes(9000 + at) + core[1:] + bytes(gap)
+            assert sieve.found_in(before + core + bytes(9000)) == [core]
+            assert sieve.found_in(before + core[:-1] + bytes(9000)) == []
+
+
+def test_nothing_is_found_by_a_sieve_without_strings() -> None:
+    """In any data."""
+    assert Sieve([]).found_in(b"") == Sieve([]).found_in(bytes(10_000)) == []
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_a_sieve_says_what_a_plain_search_says(data: st.DataObject) -> None:
+    """For any strings over small and large alphabets, cut from the data or not."""
+    alphabet = data.draw(st.sampled_from([b"ab", ALNUM, bytes(range(256)), b"%\\u01aB"]))
+    rng = random.Random(data.draw(st.integers()))
+    text = made(rng, alphabet, data.draw(st.integers(0, 9000)))
+    if data.draw(st.booleans()):
+        text += rng.randbytes(6000)
+    cores = []
+    for _ in range(data.draw(st.integers(1, 20))):
+        size = data.draw(st.integers(8, CORE))
+        at = rng.randrange(max(1, len(text) - size))
+        cores.append(text[at : at + size] if rng.random() < 0.3 and len(text) > size else made(rng, alphabet, size))
+    assert set(Sieve(cores).found_in(text)) == {core for core in cores if core in text}
