@@ -121,7 +121,8 @@ class Redactor:
         self._plain = tuple(dict.fromkeys(plain for needle in self._needles for plain in needle.plain))
         self._decoded = tuple(dict.fromkeys(plain for needle in self._needles for plain in needle.decoded))
 
-    def _suspicious(self, text: str) -> bool:
+    def suspects(self, text: str) -> bool:
+        """Whether a text may hold a secret; quicker than blanking its parts one by one."""
         for plain in self._plain:
             if plain in text:
                 return True
@@ -134,7 +135,7 @@ class Redactor:
 
     def blank(self, text: str) -> str:
         """The text with every secret in it blanked."""
-        if not self._suspicious(text):
+        if not self.suspects(text):
             return text
         found = [(*match.span(), needle) for needle in self._needles for match in needle.expression.finditer(text)]
         found.sort(key=lambda span: (span[0], -span[1]))
@@ -148,6 +149,6 @@ class Redactor:
 
     def blank_headers(self, headers: Headers) -> Headers:
         """The header fields with every secret blanked; the same object where there is none."""
-        if not self._suspicious("\n".join(chain.from_iterable(headers))):
+        if not self.suspects("\n".join(chain.from_iterable(headers))):
             return headers
         return tuple((self.blank(name), self.blank(value)) for name, value in headers)

@@ -12,7 +12,7 @@ import logging
 from pytest_gatekeeper._core import proxy_protocol
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.logline import dropped_line
-from pytest_gatekeeper._core.model import Destination, RequestHead
+from pytest_gatekeeper._core.model import Destination
 from pytest_gatekeeper._core.records import Closed, Tunnel
 from pytest_gatekeeper._proxy.connect import distrust, open_tunnel
 from pytest_gatekeeper._proxy.exchange import carry
@@ -125,32 +125,32 @@ class Connection:
     async def _one(self) -> bool:
         """Serve one request; whether another may follow."""
         try:
-            head = await self._next_head()
+            raw = await self._next_head()
+            if not raw:
+                return False
+            head = parse_request(raw)
         except BadHead as error:
             return await self._malformed(error)
-        if head is None:
-            return False
         if head.method == "CONNECT" and self.tunnel is None:
             more = await open_tunnel(self, head)
         else:
-            more = await carry(self, head)
+            more = await carry(self, head, raw)
         self._kept = self.tunnel is None or bool(self.tunnel.exchanges)
         return more
 
-    async def _next_head(self) -> RequestHead | None:
-        """The next request's head, None where the client has finished. Raises BadHead."""
+    async def _next_head(self) -> bytes:
+        """The next request's head as it came, b"" where the client has finished. Raises BadHead."""
         if self._kept:
             data = await self.stream.receive()
             if not data:
-                return None
+                return b""
             self.stream.unread(data)
         limit = self.lease.limits.head
         self.watch.limit(limit, self.tcp, f"no complete request head came within {limit:g} s")
         try:
-            raw = await read_head(self.stream)
+            return await read_head(self.stream)
         finally:
             self.watch.lift()
-        return parse_request(raw) if raw else None
 
     async def _malformed(self, error: BadHead) -> bool:
         """Answer a head that cannot be used, and record it."""

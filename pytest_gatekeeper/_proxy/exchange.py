@@ -37,14 +37,21 @@ _MAX_INTERIM = 100
 _UNREAD = 256 * 1024  # bytes of a refused request's body that are read to keep its connection
 
 
-async def carry(connection: Connection, head: RequestHead) -> bool:
-    """See a request through; whether the client's connection can take another one. Raises the stream's errors."""
+async def carry(connection: Connection, head: RequestHead, raw: bytes) -> bool:
+    """See a request through; whether the client's connection can take another one. Raises the stream's errors.
+
+    Args:
+        connection: the client's.
+        head: of the request.
+        raw: the same as it came.
+    """
     request_id = new_request_id()
     plan = decide(head, connection.destination, connection.lease.terms, request_id)
     if isinstance(plan, Refused):
         return await _refuse(connection, head, plan, request_id)
-    record = notes.note_forward(connection, head, plan)
-    return await _Carrier(Trip(connection, head, plan, request_body(head), record)).run()
+    clear = not connection.lease.suspects(raw)  # after `terms` were read: it knows their secrets, and later ones
+    record = notes.note_forward(connection, head, plan, clear=clear)
+    return await _Carrier(Trip(connection, head, plan, request_body(head), record, clear)).run()
 
 
 async def _refuse(connection: Connection, head: RequestHead, refused: Refused, request_id: str) -> bool:
@@ -87,6 +94,7 @@ class _Carrier:
         self._upload_failure: Failed | None = None
         self._watch = trip.scan.request_body(trip.head.headers) if trip.scan and not trip.body.done else None
         self._raw = b""  # the final response head as it came
+        self._clear = False  # it holds no secret
 
     async def run(self) -> bool:
         trip = self._trip
@@ -138,7 +146,7 @@ class _Carrier:
         if response.status == 101:
             await switch(trip, upstream, response, self._raw)
             return False
-        return await pass_on(trip, upstream, response)
+        return await pass_on(trip, upstream, response, clear=self._clear)
 
     # ---- the request
 
@@ -168,7 +176,7 @@ class _Carrier:
         """Send the head with what is there of the body; the rest follows on its own."""
         trip, record, body = self._trip, self._trip.record, self._trip.body
         first = b""
-        if trip.scan is not None:
+        if trip.scan is not None and not trip.clear:
             trip.scan.request_head(trip.head, trip.plan.injections)
         if not body.done:
             try:
@@ -179,7 +187,8 @@ class _Carrier:
         upstream.stream.write(request_bytes(trip.plan.head) + first)
         record.request_size = body.size
         record.injections = trip.plan.injections
-        record.forwarded_headers = trip.connection.lease.redactor.blank_headers(trip.plan.clean_headers)
+        shown = trip.plan.clean_headers
+        record.forwarded_headers = shown if trip.clear else trip.connection.lease.redactor.blank_headers(shown)
         record.cleartext = bool(record.injections) and upstream.cleartext
         await upstream.stream.drain()
         if not body.done:
@@ -236,7 +245,8 @@ class _Carrier:
                 if not raw:
                     raise Incomplete("the connection was closed without an answer")
                 response = parse_response(raw)
-                if trip.scan is not None:
+                self._clear = not trip.connection.lease.suspects(raw)
+                if trip.scan is not None and not self._clear:
                     trip.scan.response_head(response)
                 if response.status >= 200 or response.status == 101:
                     self._raw = raw
@@ -293,7 +303,7 @@ class _Carrier:
         keep = error.status == 502 and not (trip.plan.close or uploading) and _discard(trip.client, trip.body)
         record.error = text
         record.response_size = 0 if head_only else len(text.encode()) + 1
-        notes.note_response(connection, record, error.status, TEXT)
+        notes.note_response(connection, record, error.status, TEXT, clear=True)
         notes.log_exchange(connection, trip.head, trip.plan, record, None)
         notes.close(connection, record, "error")
         if not keep:

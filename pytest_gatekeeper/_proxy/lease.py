@@ -97,6 +97,18 @@ class Lease:
         except Exception as error:  # noqa: BLE001 - a sink may be anything
             _log.error("a record was lost: the sink raised %s", type(error).__name__)
 
+    def suspects(self, raw: bytes) -> bool:
+        """Whether a message head, as it came, may hold a secret: looked at once, instead of field by field.
+
+        A folded field (RFC 9112 section 5.2) is suspect, since its value is put together only when it is read.
+        """
+        return (
+            b"\n " in raw
+            or b"\n\t" in raw
+            or self.redactor.suspects(raw.decode("latin-1"))
+            or bool(self.watchlist.suspects(raw))
+        )
+
     def scan(self, record: Exchange) -> LeakScan | None:
         """Looks for secrets in one exchange; None where there is none to look for."""
         watchlist = self.watchlist

@@ -26,19 +26,26 @@ __all__ = [
 ]  # fmt: skip
 
 
-def note_forward(connection: Connection, head: RequestHead, plan: Forward) -> Exchange:
-    """The record of a request that is going to be sent upstream; without injections, since nothing is sent yet."""
-    record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade)
+def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, clear: bool) -> Exchange:
+    """The record of a request that is going to be sent upstream; without injections, since nothing is sent yet.
+
+    Args:
+        connection: the client's.
+        head: as the client sent it.
+        plan: what is sent.
+        clear: the head holds no secret.
+    """
+    record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade, clear=clear)
     record.reason = plan.reason
     record.violations = plan.violations
-    record.request_id = connection.lease.redactor.blank(plan.request_id)
+    record.request_id = plan.request_id if clear else connection.lease.redactor.blank(plan.request_id)
     return record
 
 
 def note_refused(connection: Connection, head: RequestHead, refused: Refused, request_id: str) -> Exchange:
     """The record of a request that the proxy answers itself."""
     destination = refused.destination or connection.destination or _named(connection, head)
-    record = _record(connection, head, destination, _target(head.target), _upgrade(head))
+    record = _record(connection, head, destination, _target(head.target), _upgrade(head), clear=False)
     record.status = refused.status
     record.response_headers = refused.headers
     record.response_size = 0 if head.method == "HEAD" else len(refused.body.encode())
@@ -50,17 +57,20 @@ def note_refused(connection: Connection, head: RequestHead, refused: Refused, re
     return record
 
 
-def _record(connection: Connection, head: RequestHead, destination: Destination, target: str, upgrade: str) -> Exchange:
+def _record(
+    connection: Connection, head: RequestHead, destination: Destination, target: str, upgrade: str, *, clear: bool
+) -> Exchange:
     lease = connection.lease
-    blank = lease.redactor
-    scheme = destination.scheme
+    scheme, host, port = destination
     if upgrade.lower() == "websocket":
         scheme = "wss" if scheme == "https" else "ws"
-    record = Exchange(
-        lease.next_exchange(), blank.blank(head.method), scheme, destination.host, destination.port, blank.blank(target)
-    )
+    method, headers = head.method, head.headers
+    if not clear:
+        method, target = lease.redactor.blank(method), lease.redactor.blank(target)
+        headers = lease.redactor.blank_headers(headers)
+    record = Exchange(lease.next_exchange(), method, scheme, host, port, target)
     record.http_version = head.version
-    record.headers = blank.blank_headers(head.headers)
+    record.headers = headers
     record.is_upgrade = bool(upgrade)
     record.started = time.time()
     record.tunnel = connection.tunnel
@@ -95,10 +105,10 @@ def _upgrade(head: RequestHead) -> str:
         return ""
 
 
-def note_response(connection: Connection, record: Exchange, status: int, headers: Headers) -> None:
-    """The head that the client is about to get."""
+def note_response(connection: Connection, record: Exchange, status: int, headers: Headers, *, clear: bool) -> None:
+    """The head that the client is about to get; `clear`: it holds no secret."""
     record.status = status
-    record.response_headers = connection.lease.redactor.blank_headers(headers)
+    record.response_headers = headers if clear else connection.lease.redactor.blank_headers(headers)
 
 
 def close(connection: Connection, record: Exchange, why: Closed, error: str | None = None) -> None:
@@ -114,8 +124,10 @@ def close(connection: Connection, record: Exchange, why: Closed, error: str | No
 # ------------------------------------------------------------------ log lines
 
 
-def log_exchange(connection: Connection, head: RequestHead, plan: Forward, record: Exchange, size: int | None) -> None:
-    """The line of a request that went upstream, or was meant to; `size` is the declared one of its answer."""
+def log_exchange(
+    connection: Connection, head: RequestHead, plan: Forward, record: Exchange, response: ResponseHead | None
+) -> None:
+    """The line of a request that went upstream, or was meant to; without a `response` of the upstream, the proxy's."""
     _open(connection, plan.request_id, record.injections)
     lease = connection.lease
     if not lease.wants(request_level(record.status or 0, record.error)):
@@ -133,7 +145,7 @@ def log_exchange(connection: Connection, head: RequestHead, plan: Forward, recor
             client_ip=connection.client_ip,
             injections=record.injections,
             request_size=request_size(head),
-            response_size=size,
+            response_size=None if response is None else response_size(response, head.method),
             error=record.error,
             captured=plan.captured,
             blank=lease.redactor.blank,

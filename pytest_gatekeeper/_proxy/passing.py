@@ -19,8 +19,14 @@ from pytest_gatekeeper._proxy.wire import response_bytes
 __all__ = ["pass_on"]
 
 
-async def pass_on(trip: Trip, upstream: Upstream, response: ResponseHead) -> bool:
+async def pass_on(trip: Trip, upstream: Upstream, response: ResponseHead, *, clear: bool) -> bool:
     """Pass the final answer on; whether the client's connection can take another request.
+
+    Args:
+        trip: the exchange.
+        upstream: where the answer comes from.
+        response: its head.
+        clear: the head holds no secret.
 
     Raises:
         Failed: the answer cannot be used, and nothing of it has been passed on.
@@ -36,7 +42,7 @@ async def pass_on(trip: Trip, upstream: Upstream, response: ResponseHead) -> boo
         raise Failed(f"{trip.host} sent an answer that cannot be used: {error}.") from None
     keep = trip.body.done and not (trip.plan.close or dechunk or isinstance(body, OpenBody))
     fields = _fields(trip, response, keep=keep, dechunk=dechunk)
-    _tell(trip, response, fields, body)
+    _tell(trip, response, fields, body, clear=clear)
     try:
         await trip.client.send(response_bytes(response.status, response.reason, fields) + first)
     except OSError as error:
@@ -80,12 +86,13 @@ def _fields(trip: Trip, response: ResponseHead, *, keep: bool, dechunk: bool) ->
     return fields
 
 
-def _tell(trip: Trip, response: ResponseHead, fields: Headers, body: Body) -> None:
+def _tell(trip: Trip, response: ResponseHead, fields: Headers, body: Body, *, clear: bool) -> None:
     """Record and log the answer before the client gets any of it."""
     connection, record = trip.connection, trip.record
-    notes.note_response(connection, record, response.status, fields)
+    clear = clear and trip.clear  # the request's id may be among the fields
+    notes.note_response(connection, record, response.status, fields, clear=clear)
     record.response_size = body.size
-    notes.log_exchange(connection, trip.head, trip.plan, record, notes.response_size(response, trip.head.method))
+    notes.log_exchange(connection, trip.head, trip.plan, record, response)
     trip.answered = True
     if body.done:
         _settle(trip)

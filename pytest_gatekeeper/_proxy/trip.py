@@ -40,6 +40,7 @@ class Trip:
         plan: what is sent where.
         body: counts the request's body.
         record: what is told.
+        clear: the client's head holds no secret.
         scan: looks for secrets in what passes; None where there is none to look for.
         answered: whether the client has got something of the final answer.
     """
@@ -49,6 +50,7 @@ class Trip:
     plan: Forward
     body: Body
     record: Exchange
+    clear: bool
     client: Stream = field(init=False)
     scan: LeakScan | None = field(init=False)
     answered: bool = False

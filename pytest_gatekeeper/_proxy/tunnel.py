@@ -32,8 +32,8 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     _check(trip, upstream, response)
     record.upgraded = True
     record.subprotocol = _field(response, "sec-websocket-protocol")
-    notes.note_response(connection, record, 101, response.headers)
-    notes.log_exchange(connection, trip.head, trip.plan, record, 0)
+    notes.note_response(connection, record, 101, response.headers, clear=False)
+    notes.log_exchange(connection, trip.head, trip.plan, record, response)
     connection.lease.tell(record)
     trip.answered = True
     try:

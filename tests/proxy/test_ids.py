@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 import time
 
 import pytest
 
+from pytest_gatekeeper._proxy import ids
 from pytest_gatekeeper._proxy.ids import new_request_id
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's
@@ -41,9 +42,9 @@ def test_an_id_holds_a_uuid_of_version_7() -> None:
 def test_random_bits_do_not_reach_the_fixed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     """All zeros and all ones leave version, variant and time alone, and fill the 74 bits that are theirs."""
     monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_123_456)
-    monkeypatch.setattr(os, "urandom", bytes)
+    monkeypatch.setattr(ids._chance, "getrandbits", lambda count: 0)
     low = number(new_request_id())
-    monkeypatch.setattr(os, "urandom", lambda count: b"\xff" * count)
+    monkeypatch.setattr(ids._chance, "getrandbits", lambda count: (1 << count) - 1)
     high = number(new_request_id())
     assert low >> 80 == high >> 80 == 1_700_000_000_000
     assert low == 1_700_000_000_000 << 80 | 0x7 << 76 | 0b10 << 62
@@ -63,3 +64,12 @@ def test_ids_sort_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ids_are_unique() -> None:
     """Also those of one millisecond."""
     assert len({new_request_id() for _ in range(20_000)}) == 20_000
+
+
+def test_a_tests_random_numbers_stay_what_they_are() -> None:
+    """Seeded numbers are not used up by ids."""
+    random.seed(7)
+    expected = random.random()
+    random.seed(7)
+    new_request_id()
+    assert random.random() == expected
