@@ -8,11 +8,12 @@ and the light half of `_plugin`; the proxy and all it needs wait until a test as
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gatekeeper._plugin import marker, options, report, xdist
+from pytest_gatekeeper._plugin import environ, judge, marker, options, report, xdist
 from pytest_gatekeeper._plugin.session import RUN, begin, check_sources, factory, hold
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         xdist.receive(run, workerinput)
+    else:
+        config.pluginmanager.register(xdist.Intake(run), "gatekeeper-intake")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -51,6 +54,17 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     return report.header(config.stash[RUN])
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A report that could not be written ends the run before anything is collected."""
+    report.prepare(session)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """A part of a suite does not show which rules are used."""
+    if items:
+        items[0].config.stash[RUN].ledger.deselected += len(items)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """With secrets that must be real: fetch them before the first test."""
@@ -59,10 +73,12 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker: leave the facts for the controller."""
+    """In a worker: leave what is left for the controller. Elsewhere: judge the run, and write the reports."""
     workeroutput = getattr(session.config, "workeroutput", None)
     if workeroutput is not None:
         xdist.hand_over(session.config.stash[RUN], workeroutput)
+    else:
+        report.finish(session)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -93,29 +109,35 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse a misused marker, also on a test that does not use the proxy."""
     __tracebackhide__ = True
     run = item.config.stash[RUN]
-    run.begin_test()
+    run.begin_test(item.nodeid)
+    environ.note(item)
     marker.plan_of(item, run.options)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
-    """After the last fixture: see that the environment is as it was."""
+    """After the last fixture: see that the environment is as it was, and what was found in the test."""
+    run = item.config.stash[RUN]
     try:
-        return (yield)
+        result = yield
     finally:
-        item.config.stash[RUN].settle()
+        run.settle()
+        run.take_wide()
+        judge.add_properties(run, item)
+    judge.judge_test(run, item)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """The section *Captured gatekeeper* of a failed test."""
+    """The section *Captured gatekeeper* of a failed test; with the last report go the test's facts."""
     made = yield
     run = item.config.stash[RUN]
     report.add_section(run, made)
     if call.when == "teardown":
-        run.end_test()
+        xdist.put(made, run)
     return made
 
 
@@ -134,7 +156,16 @@ def gatekeeper_config(pytestconfig: pytest.Config) -> Config:
 
 
 @pytest.fixture
-def gatekeeper_proxy(request: pytest.FixtureRequest, gatekeeper_config: Config) -> Iterator[Gatekeeper]:
+def _gatekeeper_upstreams() -> Iterator[ExitStack]:
+    """What ends after the test's proxy: else the stub's end, and not the test's, would be what cut a connection."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def gatekeeper_proxy(
+    request: pytest.FixtureRequest, gatekeeper_config: Config, _gatekeeper_upstreams: ExitStack
+) -> Iterator[Gatekeeper]:
     """A running `Gatekeeper` for this test, with the environment that leads clients and subprocesses to it.
 
     Its port and its CA file are the same in all tests of a process, its recorder is this test's own. The marker
@@ -152,16 +183,16 @@ def gatekeeper_recorder(gatekeeper_proxy: Gatekeeper) -> Recorder:
 
 
 @pytest.fixture
-def gatekeeper_origin(gatekeeper_proxy: Gatekeeper) -> Iterator[Origin]:
+def gatekeeper_origin(gatekeeper_proxy: Gatekeeper, _gatekeeper_upstreams: ExitStack) -> Origin:
     """A stub upstream whose certificates the proxy already trusts: `gatekeeper_origin.serve("api.example.com")`.
 
     It echoes HTTP as JSON and WebSocket messages as they are, until told otherwise.
     """
     from pytest_gatekeeper.origin import Origin
 
-    with Origin(lambda host, url, ca: gatekeeper_proxy.route(host, url, ca=ca)) as origin:
-        gatekeeper_proxy.trust(origin.ca_pem)
-        yield origin
+    origin = Origin(lambda host, url, ca: gatekeeper_proxy.route(host, url, ca=ca))
+    gatekeeper_proxy.trust(origin.ca_pem)
+    return _gatekeeper_upstreams.enter_context(origin)
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,17 @@ from pytest_gatekeeper._core.telling import (
     tell_violations,
 )
 
-__all__ = ["Fact", "RuleUse", "finding_facts", "merge", "merge_findings", "render", "rows", "scope_facts"]
+__all__ = [
+    "Fact",
+    "RuleUse",
+    "finding_facts",
+    "is_upstream",
+    "merge",
+    "merge_findings",
+    "render",
+    "rows",
+    "scope_facts",
+]
 
 Fact = dict[str, Any]
 """Text, numbers and lists of texts by name: nothing that a worker process could not send."""
@@ -142,17 +152,22 @@ def finding_facts(
 
     Args:
         records: the test's exchanges and tunnels.
-        leaks: those that a client holds itself are left out.
+        leaks: those that a client holds itself are left out, and those that an upstream sent back.
         bypasses: connections past the proxy.
         test_id: the test's name.
     """
-    told = [("leak", tell_leak(leak)) for leak in leaks if not leak.client_held]
+    told = [("leak", tell_leak(leak)) for leak in leaks if is_upstream(leak)]
     for record in records:
         told.extend(("violation", text) for text in tell_violations(record))
         if isinstance(record, Exchange) and record.cleartext:
             told.append(("cleartext", describe(record)))
     told.extend(("bypass", tell_bypass(bypass)) for bypass in bypasses)
     return [{"kind": kind, "text": text, "test": test_id} for kind, text in told]
+
+
+def is_upstream(leak: Leak) -> bool:
+    """Whether a leak is one that counts: a secret was sent where it does not belong, and not only echoed."""
+    return leak.direction == "upstream" and not leak.client_held
 
 
 def merge_findings(*facts: Iterable[Fact]) -> list[Fact]:

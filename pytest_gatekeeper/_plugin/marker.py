@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_gatekeeper._plugin.options import SECRETS, Options, SecretsMode, host_list, one_of, seconds
+from pytest_gatekeeper._core.verdict import DEFAULT
+from pytest_gatekeeper._plugin.options import SECRETS, Options, SecretsMode, fail_on_list, host_list, one_of, seconds
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Settings
 
-__all__ = ["LINE", "Plan", "make_plan", "plan_of"]
+__all__ = ["LINE", "Plan", "make_plan", "plan_of", "said_fail_on"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Plan:
         config: a path or a configuration that takes the place of the run's, or None.
         credentials: mappings as in the file, added to those of the configuration.
         policy, allow: take the place of the configuration's; None where nothing was said.
-        secrets, allow_network, idle_timeout, upstream_timeout, no_proxy: see `Options`.
+        secrets, allow_network, idle_timeout, upstream_timeout, no_proxy, fail_on: see `Options`.
     """
 
     config: Settings | str | os.PathLike[str] | None = None
@@ -42,6 +43,7 @@ class Plan:
     idle_timeout: float = 120.0
     upstream_timeout: float = 60.0
     no_proxy: tuple[str, ...] = ()
+    fail_on: tuple[str, ...] = DEFAULT
 
 
 # ------------------------------------------------------------------ keywords
@@ -80,6 +82,11 @@ def _seconds(value: object) -> float:
     return seconds(value)
 
 
+def _fail_on(value: object) -> tuple[str, ...]:
+    empty = isinstance(value, (list, tuple, set, frozenset)) and not value
+    return () if empty else fail_on_list(value)
+
+
 _CHECKS: dict[str, Callable[[object], object]] = {
     "config": _config,
     "credentials": _credentials,
@@ -90,6 +97,7 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "idle_timeout": _seconds,
     "upstream_timeout": _seconds,
     "no_proxy": host_list,
+    "fail_on": _fail_on,
 }
 
 LINE = (
@@ -116,6 +124,12 @@ def plan_of(item: pytest.Item, options: Options) -> Plan:
     return make_plan(options, said, "the gatekeeper marker")
 
 
+def said_fail_on(item: pytest.Item) -> tuple[str, ...] | None:
+    """What the nearest marker with `fail_on` says, for proxies that the test did not plan itself; None without one."""
+    said = (marker.kwargs["fail_on"] for marker in item.iter_markers("gatekeeper") if "fail_on" in marker.kwargs)
+    return next((_fail_on(value) for value in said), None)
+
+
 def make_plan(options: Options, said: Iterable[Mapping[str, object]], who: str) -> Plan:
     """The options, changed by each of `said` in turn.
 
@@ -134,9 +148,12 @@ def make_plan(options: Options, said: Iterable[Mapping[str, object]], who: str) 
         idle_timeout=options.idle_timeout,
         upstream_timeout=options.upstream_timeout,
         no_proxy=options.no_proxy,
+        fail_on=options.fail_on,
     )
     for keywords in said:
-        checked: dict[str, Any] = {key: _checked(key, value, who) for key, value in keywords.items()}
+        checked: dict[str, Any] = {}
+        for key, value in keywords.items():  # no comprehension: before Python 3.12 it has a frame, which pytest shows
+            checked[key] = _checked(key, value, who)
         if "credentials" in checked:
             checked["credentials"] = plan.credentials + checked["credentials"]
         plan = replace(plan, **checked)

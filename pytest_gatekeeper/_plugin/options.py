@@ -15,12 +15,15 @@ from typing import Literal, TypeVar, cast
 
 import pytest
 
-__all__ = ["Options", "SecretsMode", "add_options", "host_list", "one_of", "read_options", "seconds"]
+from pytest_gatekeeper._core.verdict import DEFAULT, read_fail_on
+
+__all__ = ["Options", "SecretsMode", "add_options", "fail_on_list", "host_list", "one_of", "read_options", "seconds"]
 
 T = TypeVar("T")
 
 SecretsMode = Literal["auto", "real", "canary"]
 SECRETS = ("auto", "real", "canary")
+REPORTS = (".json", ".html")
 
 _PREFIX = "gatekeeper_"
 _NUMBER: Literal["float", "string"] = "float" if pytest.version_tuple >= (9, 0) else "string"  # native TOML has numbers
@@ -37,6 +40,9 @@ class Options:
         allow_network: whether upstreams that are neither routed nor loopback may be dialled.
         idle_timeout, upstream_timeout: seconds, above 0.
         no_proxy: hosts that clients shall reach directly.
+        report: files to write at the end, `.json` or `.html`.
+        report_source: where `report` was said, for messages.
+        fail_on: what fails a test or the run: words of `_core.verdict.FAIL_ON`.
     """
 
     config: Path | None = None
@@ -46,6 +52,9 @@ class Options:
     idle_timeout: float = 120.0
     upstream_timeout: float = 60.0
     no_proxy: tuple[str, ...] = ()
+    report: tuple[Path, ...] = ()
+    report_source: str = ""
+    fail_on: tuple[str, ...] = DEFAULT
 
 
 # ------------------------------------------------------------------ single values
@@ -83,6 +92,23 @@ def host_list(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def fail_on_list(value: object) -> tuple[str, ...]:
+    """What fails a test or the run: a text with commas, or a list of such; see `read_fail_on`."""
+    lines = [value] if isinstance(value, str) else value
+    if not isinstance(lines, (list, tuple, set, frozenset)) or not all(isinstance(line, str) for line in lines):
+        raise TypeError("must be a list of words, such as ['leak', 'violation']")
+    return read_fail_on(word for line in lines for word in line.split(","))
+
+
+def _reports(value: object) -> tuple[str, ...]:
+    """Names of reports, each once."""
+    names = cast("list[str]", value)
+    for name in names:
+        if Path(name).suffix.lower() not in REPORTS:
+            raise ValueError(f"must be a file whose name ends in {' or '.join(REPORTS)}, not {name!r}")
+    return tuple(dict.fromkeys(names))
+
+
 def _words(value: object) -> tuple[str, ...]:
     """Host names, one a line or several, with commas or white space between."""
     lines = cast("list[str]", value)
@@ -110,12 +136,25 @@ def add_options(parser: pytest.Parser) -> None:
     )
     option("idle-timeout", "SECONDS", "silence after which the proxy closes a connection (120)")
     option("upstream-timeout", "SECONDS", "time for dial, handshake and response head together (60)")
+    group.addoption(
+        "--gatekeeper-report",
+        dest="gatekeeper_report",
+        metavar="PATH",
+        action="append",
+        default=None,
+        help="write a report of what went where, .json or .html; repeatable",
+    )
+    option("fail-on", "LIST", "what fails a test or the run: leak,unused,bypass,cleartext,violation, or none")
     parser.addini("gatekeeper_config", "see --gatekeeper-config; relative to the ini file", "string", "")
     parser.addini("gatekeeper_secrets", "see --gatekeeper-secrets", "string", Options.secrets)
     parser.addini("gatekeeper_allow_network", "see --gatekeeper-allow-network", "bool", default=False)
     parser.addini("gatekeeper_idle_timeout", "see --gatekeeper-idle-timeout", _NUMBER, Options.idle_timeout)
     parser.addini("gatekeeper_upstream_timeout", "see --gatekeeper-upstream-timeout", _NUMBER, Options.upstream_timeout)
     parser.addini("gatekeeper_no_proxy", "hosts that clients under test reach directly", "linelist", [])
+    parser.addini(
+        "gatekeeper_report", "see --gatekeeper-report, a path a line; relative to the ini file", "linelist", []
+    )
+    parser.addini("gatekeeper_fail_on", "see --gatekeeper-fail-on", "linelist", list(DEFAULT))
 
 
 # ------------------------------------------------------------------ reading
@@ -123,26 +162,28 @@ def add_options(parser: pytest.Parser) -> None:
 
 def read_options(config: pytest.Config) -> Options:
     """Read and check every key. Raises UsageError that names key, value and place."""
-    path, source = _config_path(config)
+    said, source = _raw(config, "config")
+    folder = _folder(config, "config")
+    report_folder = _folder(config, "report")
     return Options(
-        config=path,
-        config_source=source,
+        config=folder / Path(str(said)).expanduser() if said else None,
+        config_source=source if said else "",
         secrets=cast("SecretsMode", _read(config, "secrets", one_of(*SECRETS))),
         allow_network=_read(config, "allow_network", bool),
         idle_timeout=_read(config, "idle_timeout", seconds),
         upstream_timeout=_read(config, "upstream_timeout", seconds),
         no_proxy=_read(config, "no_proxy", _words),
+        report=tuple(report_folder / Path(name).expanduser() for name in _read(config, "report", _reports)),
+        report_source=_raw(config, "report")[1],
+        fail_on=_read(config, "fail_on", fail_on_list),
     )
 
 
-def _config_path(config: pytest.Config) -> tuple[Path | None, str]:
-    """The file and where it was named; relative to the ini file, or on the command line to where pytest was called."""
-    said, source = _raw(config, "config")
-    if not said:
-        return None, ""
-    from_ini = config.getoption("gatekeeper_config", None) is None and config.inipath is not None
-    folder = config.inipath.parent if from_ini and config.inipath is not None else config.invocation_params.dir
-    return folder / Path(str(said)).expanduser(), source
+def _folder(config: pytest.Config, name: str) -> Path:
+    """What a path is relative to: the ini file, or on the command line where pytest was called."""
+    if config.getoption(_PREFIX + name, None) is None and config.inipath is not None:
+        return config.inipath.parent
+    return config.invocation_params.dir
 
 
 def _read(config: pytest.Config, name: str, check: Callable[[object], T]) -> T:

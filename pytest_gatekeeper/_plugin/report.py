@@ -1,21 +1,25 @@
-"""What pytest prints for us: the header line, the section of a failed test, the scope table.
+"""What the user gets to read: the header line, the section of a failed test, the scope table, the report's files.
 
-Texts come finished from `_core.scope` and the recorder; here they are only put where pytest shows them.
+Texts come finished from `_core` and the recorder; here they are only put where pytest, or a file, shows them.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gatekeeper._plugin.judge import judge_run
+from pytest_gatekeeper._plugin.ledger import UNFINISHED
+from pytest_gatekeeper._plugin.session import RUN, Run
+
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Credential
-    from pytest_gatekeeper._plugin.session import Run
 
-__all__ = ["add_section", "header", "print_scope"]
+__all__ = ["add_section", "finish", "header", "prepare", "print_scope"]
 
 _SECTION = "Captured gatekeeper"
 _LINES = 50
@@ -48,14 +52,15 @@ def _is_real(credential: Credential, mode: str, environ: Mapping[str, str]) -> b
 
 def add_section(run: Run, report: pytest.TestReport) -> None:
     """Tell a failed phase what went through the proxies that its test may have used."""
-    if report.failed and run.watched:
+    if report.failed and run.watches:
         report.sections.append((_SECTION, "\n".join(_told(run))))
 
 
 def _told(run: Run) -> Iterator[str]:
     from pytest_gatekeeper._core.telling import numbered, table
 
-    for recorder, older in run.watched:
+    for watch in run.watches:
+        recorder, older = watch.recorder, watch.older
         if not older:
             yield recorder.describe(_LINES) or "no request reached the proxy: does the client read HTTPS_PROXY?"
         elif records := recorder.records[older:]:
@@ -64,15 +69,81 @@ def _told(run: Run) -> Iterator[str]:
 
 
 def print_scope(run: Run, reporter: pytest.TerminalReporter) -> None:
-    """The scope table, where any test held a proxy."""
-    if not run.used and not run.lost:
-        return
-    from pytest_gatekeeper._core.scope import merge_findings, render, rows
+    """The scope table, where any test held a proxy; what the run fails for; where the report is."""
+    ledger = run.ledger
+    if ledger.used or ledger.lost:
+        from pytest_gatekeeper._core.scope import merge_findings, render, rows
 
-    width = max(_NARROWEST, reporter.config.get_terminal_writer().fullwidth)
-    reporter.section("gatekeeper scope")
-    lines: Iterable[str] = render(rows(run.facts), width, merge_findings(run.findings)) if run.used else ()
-    for line in lines:
-        reporter.write_line(line)
-    if run.lost:
-        reporter.write_line(f"incomplete: {', '.join(run.lost)} ended before reporting what its tests did")
+        width = max(_NARROWEST, reporter.config.get_terminal_writer().fullwidth)
+        reporter.section("gatekeeper scope")
+        lines: Iterable[str] = render(rows(ledger.facts), width, merge_findings(ledger.findings)) if ledger.used else ()
+        for line in lines:
+            reporter.write_line(line)
+        for worker, test in ledger.lost.items():
+            lost = f"what {test} did" if test else "what its test did"
+            reporter.write_line(f"incomplete: {worker} crashed, and {lost} is not in here", yellow=True)
+    if run.verdict:
+        reporter.write_line(run.verdict, red=True)
+    for error in run.report_errors:
+        reporter.write_line(error, red=True)
+    for path in run.reports:
+        reporter.write_line(f"gatekeeper report: {path}")
+
+
+# ------------------------------------------------------------------ files
+
+
+def prepare(session: pytest.Session) -> None:
+    """Before anything is collected: see that reports can be written. Raises UsageError that names key and path."""
+    run = session.config.stash[RUN]
+    if run.options.report and not hasattr(session.config, "workerinput"):
+        from pytest_gatekeeper._plugin.files import prepare
+
+        prepare(run.options.report, run.options.report_source)
+
+
+def finish(session: pytest.Session) -> None:
+    """After the last test: judge the run, and write the reports."""
+    run = session.config.stash[RUN]
+    batch = run.end_test()  # of an interrupted test
+    if batch is not None:
+        run.ledger.add(batch, UNFINISHED)
+    judge_run(run, session)
+    if run.options.report and not session.config.option.collectonly:
+        _write_files(run, session)
+
+
+def _write_files(run: Run, session: pytest.Session) -> None:
+    """Write the reports that were asked for; one that cannot be written fails the run."""
+    from pytest_gatekeeper._core.report import to_json
+    from pytest_gatekeeper._plugin.files import write
+
+    made = run.ledger.document(_about(run, session))
+    for path in run.options.report:
+        if path.suffix.lower() == ".json":
+            text = to_json(made)
+        else:
+            from pytest_gatekeeper._core.page import to_html
+
+            text = to_html(made)
+        try:
+            write(path, text)
+        except OSError as error:
+            run.report_errors.append(f"gatekeeper report: cannot write {path}: {error.strerror}")
+            session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+        else:
+            run.reports.append(path)
+
+
+def _about(run: Run, session: pytest.Session) -> dict[str, Any]:
+    """The run itself."""
+    from pytest_gatekeeper import __version__
+
+    return {
+        "generator": f"pytest-gatekeeper {__version__}",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": str(run.config.file) if run.config is not None else None,
+        "secrets": run.options.secrets,
+        "fail_on": list(run.options.fail_on),
+        "exit_status": int(session.exitstatus),
+    }

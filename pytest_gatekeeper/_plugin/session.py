@@ -1,8 +1,9 @@
-"""What outlives a test: the configuration, the port, and the facts that tests leave behind.
+"""What outlives a test: the configuration, the port, and the proxies that tests hold.
 
 A `Run` is made in `pytest_configure` and kept under one stash key; it is cheap until a test asks for a proxy. One port
 serves all tests of a process, since clients cache a proxy's URL, and each test has a proxy object and a recorder of its
-own. What is printed is `report`'s, what travels between processes `xdist`'s.
+own. What tests leave behind is added up in a `Ledger`; what is printed is `report`'s, what travels between processes
+`xdist`'s.
 """
 
 from __future__ import annotations
@@ -16,20 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gatekeeper._plugin.ledger import Batch, Ledger, batch_of
 from pytest_gatekeeper._plugin.marker import Plan, make_plan, plan_of
 from pytest_gatekeeper._plugin.options import Options, read_options
+from pytest_gatekeeper._plugin.watch import Taken, Watch
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Settings
-    from pytest_gatekeeper._core.scope import Fact
     from pytest_gatekeeper._plugin.environ import Lent
     from pytest_gatekeeper.config import Config
     from pytest_gatekeeper.gatekeeper import Gatekeeper, Listener
     from pytest_gatekeeper.recorder import Recorder
 
 __all__ = ["RUN", "Run", "begin", "check_sources", "factory", "hold"]
-
-_MERGED_FROM = 2000  # facts, before they are joined for the first time
 
 
 class Run:
@@ -38,25 +38,29 @@ class Run:
     Attributes:
         options: what the command line and the ini file say.
         config: the configuration that they name, or None.
-        facts, findings: what tests did so far, as builtins (see `_core.scope`).
-        used: whether any test held a proxy.
-        lost: workers whose facts did not arrive.
+        ledger: what the tests of the run did; in a worker process it stays empty.
+        test: the running test's name, "" between tests.
+        watches: the recorders that the running test may have filled.
+        taken: what was taken from them so far.
+        verdict: the line on rules that no test used, once the run has ended.
+        reports, report_errors: files that were written, and what was wrong with others.
         fingerprint_key: of this run, in all its processes (hexadecimal); "" until there are several.
     """
 
     def __init__(self, options: Options, config: Config | None = None) -> None:
         self.options = options
         self.config = config
-        self.facts: list[Fact] = []
-        self.findings: list[Fact] = []
-        self.used = False
-        self.lost: list[str] = []
+        self.ledger = Ledger(detailed=bool(options.report))
+        self.test = ""
+        self.watches: list[Watch] = []
+        self.taken: list[tuple[Watch, Taken]] = []
+        self.verdict = ""
+        self.reports: list[Path] = []
+        self.report_errors: list[str] = []
         self.fingerprint_key = ""
-        self._merge_at = _MERGED_FROM
+        self._wide: list[Watch] = []  # of the factory's proxies
         self._listener: tuple[int, Listener] | None = None
         self._lent: Lent | None = None
-        self._watched: list[tuple[Recorder, int]] = []  # of the running test, with the records that were there before
-        self._wide: list[Recorder] = []  # of the factory's proxies
 
     # ---- making proxies
 
@@ -85,27 +89,27 @@ class Run:
             credentials=plan.credentials,
             listener=listener,
             salt=salt,
+            watch_bypass=listener is not None,  # the others leave the environment alone
         )
         proxy.start()
-        self.used = True
         return proxy
 
     # ---- the running test
 
-    def begin_test(self) -> None:
+    def begin_test(self, nodeid: str) -> None:
         """A test begins: what wider proxies saw before is not its own."""
-        self._watched = [(recorder, len(recorder.records)) for recorder in self._wide]
+        self.test = nodeid
+        self.watches = list(self._wide)
+        for watch in self._wide:
+            watch.begin()
 
-    def watch(self, recorder: Recorder, *, wide: bool = False) -> None:
+    def watch(self, recorder: Recorder, name: str, fail_on: tuple[str, ...], *, wide: bool = False) -> Watch:
         """A proxy was made that the running test may use; a wide one outlives it."""
-        self._watched.append((recorder, 0))
+        watch = Watch(recorder, name, fail_on, wide=wide, detailed=bool(self.options.report))
+        self.watches.append(watch)
         if wide:
-            self._wide.append(recorder)
-
-    @property
-    def watched(self) -> list[tuple[Recorder, int]]:
-        """The recorders that the running test may have filled, each with the number of records that are older."""
-        return list(self._watched)
+            self._wide.append(watch)
+        return watch
 
     def lent(self, lent: Lent) -> None:
         """The running test has the environment."""
@@ -117,29 +121,29 @@ class Run:
             self._lent.settle()
             self._lent = None
 
-    def end_test(self) -> None:
-        """The running test has been reported: forget what it saw."""
-        self._watched = []
+    def take(self, watch: Watch, *, last: bool = False) -> None:
+        """Keep what a recorder gained as facts; the `last` time its proxy is closed."""
+        self.taken.append((watch, watch.take(self._label() or watch.name, last=last)))
+        if last and watch in self._wide:
+            self._wide.remove(watch)
 
-    # ---- facts
+    def take_wide(self) -> None:
+        """Keep what the wide proxies' recorders gained during the running test."""
+        for watch in self._wide:
+            self.take(watch)
 
-    def harvest(self, recorder: Recorder, test_id: str) -> None:
-        """Keep what a recorder knows as facts."""
-        from pytest_gatekeeper._core.scope import finding_facts, scope_facts
+    def end_test(self) -> Batch | None:
+        """The running test has been reported: what it did, as facts that can travel."""
+        batch = batch_of((taken for _, taken in self.taken), self._label())
+        self.test, self.watches, self.taken = "", [], []
+        return batch
 
-        facts = scope_facts(recorder.rules, recorder.exchanges, test_id)
-        self.add_facts(facts, finding_facts(recorder.records, recorder.leaks, recorder.bypasses, test_id))
-
-    def add_facts(self, facts: list[Fact], findings: list[Fact]) -> None:
-        """Keep facts; they are joined whenever they have doubled, so that a long run does not grow with its tests."""
-        from pytest_gatekeeper._core.scope import merge
-
-        self.used = True
-        self.facts.extend(facts)
-        self.findings.extend(findings)
-        if len(self.facts) >= self._merge_at:
-            self.facts = merge(self.facts)
-            self._merge_at = max(_MERGED_FROM, 2 * len(self.facts))
+    def _label(self) -> str:
+        """The running test's name, without a secret where it is going to be written to a file."""
+        name = self.test
+        for watch in self.watches if self.options.report else ():
+            name = watch.label(name)
+        return name
 
     def close(self) -> None:
         """Give up the port."""
@@ -221,22 +225,24 @@ def hold(run: Run, item: pytest.Item, config: object) -> Iterator[Gatekeeper]:
         item: the test.
         config: what the fixture `gatekeeper_config` gave.
     """
-    from pytest_gatekeeper._plugin.environ import lend
+    from pytest_gatekeeper._plugin.environ import at_begin_of, lend
+    from pytest_gatekeeper._plugin.repairs import repaired
 
     __tracebackhide__ = True
     plan = plan_of(item, run.options)
     folders = (item.path.parent, item.config.rootpath)
     proxy = _made(item.session, plan, lambda: _proxy(run, plan, config, folders, item.nodeid, run.listener))
-    run.watch(proxy.recorder)
+    watch = run.watch(proxy.recorder, "gatekeeper_proxy", plan.fail_on)
     try:
-        with lend(proxy.env) as lent:
+        variables = proxy.env
+        with repaired(variables["SSL_CERT_FILE"]), lend(variables, at_begin_of(item)) as lent:
             run.lent(lent)
             yield proxy
     finally:
         try:
             proxy.close()
         finally:
-            run.harvest(proxy.recorder, item.nodeid)
+            run.take(watch, last=True)
 
 
 @contextmanager
@@ -254,9 +260,9 @@ def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Calla
             plan = make_plan(run.options, [keywords], "gatekeeper_proxy_factory()")
             folders = (session.config.rootpath,)
             proxy = _made(session, plan, lambda: _proxy(run, plan, config, folders, label, None))
-            stack.callback(run.harvest, proxy.recorder, label)
+            watch = run.watch(proxy.recorder, label, plan.fail_on, wide=True)
+            stack.callback(run.take, watch, last=True)
             stack.callback(proxy.close)
-            run.watch(proxy.recorder, wide=True)
             return proxy
 
         yield make

@@ -1,0 +1,180 @@
+"""Each record of a proxy is taken once, by the test during which it arrived; findings by the one that saw them."""
+
+from __future__ import annotations
+
+import json
+
+from pytest_gatekeeper._core.model import Injection, Rule, Violation
+from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
+from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._plugin.ledger import Ledger, batch_of
+from pytest_gatekeeper._plugin.watch import Watch
+from pytest_gatekeeper.recorder import Recorder
+
+VALUE = "s3cret-of-this-watch"
+SECRET = Secret(VALUE)
+RULE = Rule("credentials[0]", "api.example.com", "X-Api-Key", "api", SECRET, SECRET)
+
+
+def exchange(id: int, *, injected: bool = False, closed: bool = True) -> Exchange:
+    """One exchange."""
+    made = Exchange(id, "GET", "https", "api.example.com", 443, f"/{id}")
+    made.status = 200
+    if injected:
+        made.injections = (Injection("X-Api-Key", "api", "credentials[0]", SECRET, SECRET),)
+    if closed:
+        made.closed = "client"
+    return made
+
+
+def watch(*, wide: bool = False, detailed: bool = True) -> tuple[Recorder, Watch]:
+    """A recorder, and who follows it."""
+    recorder = Recorder([RULE])
+    return recorder, Watch(recorder, "gatekeeper_proxy", ("leak",), wide=wide, detailed=detailed)
+
+
+def counted(watch: Watch, *tests: str) -> list[tuple[int, int, list[str]]]:
+    """Exchanges, injections and names of tests in the facts, test after test."""
+    taken = [watch.take(test, last=test == tests[-1]) for test in tests]
+    return [(part.exchanges, part.injected, [name for fact in part.facts for name in fact["tests"]]) for part in taken]
+
+
+class TestOwners:
+    def test_each_record_once(self) -> None:
+        """What one test took is not there for the next."""
+        recorder, follower = watch(wide=True)
+        recorder.accept(exchange(1, injected=True))
+        assert counted(follower, "test_a") == [(1, 1, ["test_a"])]
+        recorder.accept(exchange(2))
+        assert counted(follower, "test_b", "test_c") == [(1, 0, []), (0, 0, [])]
+
+    def test_an_exchange_that_outlives_its_test(self) -> None:
+        """Its facts come when it is final, and belong to the test during which it arrived."""
+        recorder, follower = watch(wide=True)
+        running = exchange(1, injected=True, closed=False)
+        recorder.accept(running)
+        first = follower.take("test_a")
+        assert (first.exchanges, first.facts, first.details) == (1, [], {})
+        running.closed = "client"
+        second = follower.take("test_b")
+        assert [fact["tests"] for fact in second.facts if fact["requests"]] == [["test_a"]]
+        assert [fact["test"] for fact in second.details["exchanges"]] == ["test_a"]
+        assert (second.exchanges, second.touched) == (0, False)
+
+    def test_the_last_time_takes_all(self) -> None:
+        """What is never final is told when its proxy is closed."""
+        recorder, follower = watch()
+        recorder.accept(exchange(1, injected=True, closed=False))
+        assert counted(follower, "test_a") == [(1, 1, ["test_a"])]
+
+    def test_a_finding_belongs_to_who_saw_it(self) -> None:
+        """A tunnel that misbehaves in a later test fails that one, and once."""
+        recorder, follower = watch(wide=True)
+        tunnel = Tunnel(1, "api.example.com", 443)
+        tunnel.violations = (Violation("sni", "first", "ignored"),)
+        recorder.accept(tunnel)
+        told = [[fact["text"].split("; ")[0] for fact in follower.take("test_a").findings]]
+        tunnel.violations += (Violation("inner-host", "second", "ignored"),)
+        told += [[fact["text"].split("; ")[0] for fact in follower.take(test).findings] for test in ("b", "c")]
+        assert told == [["sni: first"], ["inner-host: second"], []]
+
+    def test_leaks_and_bypasses_once(self) -> None:
+        """A leak that is seen again with a higher count is the same one."""
+        recorder, follower = watch(wide=True)
+        made = exchange(1)
+        recorder.accept(made)
+        recorder.accept(Leak(SECRET, "credentials[0]", "api", "upstream", "body", 0, made))
+        recorder.accept(Bypass("b.example.com", 443))
+        first = follower.take("test_a")
+        recorder.accept(Leak(SECRET, "credentials[0]", "api", "upstream", "body", 0, made, count=2))
+        second = follower.take("test_b")
+        assert ([fact["kind"] for fact in first.findings], first.leaks) == (["leak", "bypass"], 1)
+        assert (second.findings, second.leaks, second.touched) == ([], 0, False)
+
+
+class TestBounds:
+    def test_details_are_bounded(self) -> None:
+        """A hundred exchanges whole, then those with a credential without headers; the others are counted."""
+        recorder, follower = watch()
+        for number in range(1, 301):
+            recorder.accept(exchange(number, injected=number % 2 == 0))
+        taken = follower.take("test_a", last=True)
+        kept = taken.details["exchanges"]
+        assert len([fact for fact in kept if "request_headers" in fact]) == 100
+        assert [fact["id"] for fact in kept[100:]] == list(range(102, 301, 2))
+        assert (taken.exchanges, taken.injected, taken.left_out) == (300, 150, 100)
+
+    def test_echoes_are_bounded_and_leaks_are_not(self) -> None:
+        """What an upstream sent back is told a hundred times, what went astray always."""
+        recorder, follower = watch()
+        made = exchange(1)
+        recorder.accept(made)
+        for number in range(150):
+            recorder.accept(Leak(SECRET, "credentials[0]", "api", "client", f"message {number}", 0, made))
+            recorder.accept(Leak(SECRET, "credentials[0]", "api", "upstream", f"message {number}", 0, made))
+        taken = follower.take("test_a", last=True)
+        directions = [fact["direction"] for fact in taken.details["leaks"]]
+        assert directions.count("upstream") == 150
+        assert taken.left_out == 150 - directions.count("client") > 0
+
+    def test_without_a_report_there_are_no_details(self) -> None:
+        """Nothing is kept that nobody asked for; the rest is the same."""
+        recorder, follower = watch(detailed=False)
+        recorder.accept(exchange(1, injected=True))
+        taken = follower.take("test_a", last=True)
+        assert taken.details == {}
+        assert (taken.exchanges, taken.injected, len(taken.facts)) == (1, 1, 1)
+
+
+class TestSecrets:
+    def test_facts_are_builtins_without_a_value(self) -> None:
+        """Also where the value is in a parameter of the test, or in a record that is older than its rule."""
+        recorder = Recorder()
+        follower = Watch(recorder, "gatekeeper_proxy", ("leak",), detailed=True)
+        made = exchange(1, injected=True)
+        made.target, made.violations = f"/{VALUE}", (Violation("trace", VALUE, "refused"),)
+        recorder.accept(made)
+        recorder.add_rule(RULE)
+        name = follower.label(f"test_s3cret.py::test_it[{VALUE}]")
+        batch = batch_of([follower.take(name, last=True)], name)
+        text = json.dumps(batch)
+        assert json.loads(text) == batch
+        assert name == f"test_s3cret.py::test_it[{SECRET}]"
+        assert VALUE not in text and text.count(SECRET.fingerprint) > 3
+
+
+class TestLedger:
+    def test_a_test_that_runs_again(self) -> None:
+        """Its numbers add up, and its last outcome counts."""
+        ledger = Ledger(detailed=True)
+        for outcome in ("failed", "passed"):
+            recorder, follower = watch()
+            recorder.accept(exchange(1, injected=True))
+            batch = batch_of([follower.take("test_a", last=True)], "test_a")
+            assert batch is not None
+            ledger.add(batch, outcome)
+        made = ledger.document({})
+        assert made["tests"] == [
+            {"id": "test_a", "outcome": "passed", "exchanges": 2, "injected": 2, "leaks": 0, "left_out": 0}
+        ]
+        assert (made["rules"][0]["requests"], made["rules"][0]["tests"]) == (2, ["test_a"])
+
+    def test_facts_do_not_grow_with_tests(self) -> None:
+        """Ten thousand tests of one rule are a few thousand facts at most, and every request counts."""
+        ledger = Ledger()
+        fact = {
+            "pattern": "a",
+            "header": "H",
+            "grant": "",
+            "id": "added[0]",
+            "hosts": ["a"],
+            "requests": 1,
+            "upgrades": 0,
+        }
+        for number in range(10_000):
+            facts = [{**fact, "tests": [f"test_{number}"]}]
+            test = {"id": "", "exchanges": 1, "injected": 1, "leaks": 0, "left_out": 0}
+            ledger.add({"facts": facts, "findings": [], "required": [], "details": {}, "test": test}, "passed")
+        assert len(ledger.facts) <= 4000
+        (rule,) = ledger.document({})["rules"]
+        assert (rule["requests"], len(rule["tests"])) == (10_000, 10_000)
