@@ -20,6 +20,7 @@ from anyio import CancelScope, to_thread
 from pytest_gatekeeper import clients
 from pytest_gatekeeper._bypass import Watching, watch
 from pytest_gatekeeper._core.credentials import read_credential
+from pytest_gatekeeper._core.hints import dead_pattern
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
 from pytest_gatekeeper._core.places import keyed
@@ -90,6 +91,10 @@ class Gatekeeper:
         log_streams: bool = False,
     ) -> None:
         settings = _settings(config)
+        if secrets not in ("auto", "real", "canary"):
+            raise ValueError("secrets is auto, real or canary")
+        if isinstance(no_proxy, str):
+            raise TypeError("no_proxy is a list of host names, not one text")
         self.config: Settings = settings
         self._lock = threading.Lock()
         self._state: Literal["new", "running", "closed"] = "new"
@@ -311,7 +316,11 @@ class Gatekeeper:
         source = SourceSpec("static", hidden=(("value", secret),))
         if not secret:
             raise ConfigError("add_credential needs a value that is not empty", key="value")
-        credential = Credential(host, source, header, prefix, format, grant)
+        if not host.startswith("[") and (problem := dead_pattern(host)):
+            raise ConfigError(problem, key="host")
+        if format and (format != "basic" or header.lower() != "authorization"):
+            raise ConfigError("is 'basic', for the header Authorization only, or left out", key="format")
+        credential = Credential(host, source, header or "Authorization", prefix, format, grant)
         with self._lock:
             rule = make_rule(f"added[{len(self._added)}]", credential, secret)
             self._added += (rule,)
@@ -354,6 +363,8 @@ class Gatekeeper:
 def _settings(config: Settings | str | os.PathLike[str] | None) -> Settings:
     if config is None:
         return Config()
+    if not isinstance(config, (Settings, str, os.PathLike)):
+        raise TypeError(f"config is a Config or a path, not {type(config).__name__}")
     return config if isinstance(config, Settings) else Config.load(config)
 
 

@@ -47,8 +47,7 @@ def execute(said: argparse.Namespace) -> int:
         lowered = {name.lower() for name in (*CLEARED, *variables)}
         kept = {name: value for name, value in os.environ.items() if name.lower() not in lowered}
         status = _run(command, {**kept, **variables})
-    found = finish(said, proxy, f"exec: {command[0]}")
-    return status or found
+    return finish(said, proxy, f"exec: {command[0]}", status)
 
 
 def _run(command: list[str], environ: dict[str, str]) -> int:

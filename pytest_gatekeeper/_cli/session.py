@@ -8,16 +8,22 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
 
-from pytest_gatekeeper._core.scope import finding_facts, merge_findings, render, rows, scope_facts
+from pytest_gatekeeper import __version__
+from pytest_gatekeeper._core.report import document
+from pytest_gatekeeper._core.scope import merge_findings, render, rows
+from pytest_gatekeeper._core.verdict import DEFAULT, FAIL_ON, failing, read_fail_on
 from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
 from pytest_gatekeeper.origin import Origin
+from pytest_gatekeeper.reportfiles import SUFFIXES, prepare, write
+from pytest_gatekeeper.takings import Taken, Watch
 from pytest_gatekeeper.toolfiles import TOOLS
 
-__all__ = ["FAIL_ON", "add_options", "finish", "running"]
+__all__ = ["add_options", "finish", "running", "tell"]
 
-FAIL_ON = ("leak", "unused", "bypass", "cleartext", "violation")
 _NARROWEST = 60
 
 
@@ -48,10 +54,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="also what this tool needs: java (JAVA_TOOL_OPTIONS), wget (WGETRC); repeatable",
     )  # fmt: skip
     parser.add_argument(
-        "--report", metavar="PATH", action="append", default=[], help="write a .json or .html report; repeatable"
+        "--report",
+        metavar="PATH",
+        action="append",
+        default=[],
+        type=_report,
+        help="write a .json or .html report; repeatable",
     )
     parser.add_argument(
-        "--fail-on", metavar="LIST", type=_fail_on, default=("leak", "violation"),
+        "--fail-on", metavar="LIST", type=_fail_on, default=DEFAULT,
         help=f"what makes the exit status 1, a comma list of {', '.join(FAIL_ON)}; or none (default: leak,violation)",
     )  # fmt: skip
     parser.add_argument(
@@ -72,13 +83,17 @@ def _route(text: str) -> tuple[str, str]:
 
 
 def _fail_on(text: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(",") if word.strip())
-    if words == ("none",):
-        return ()
-    unknown = [word for word in words if word not in FAIL_ON]
-    if unknown or not words:
-        raise argparse.ArgumentTypeError(f"{text!r} is no comma list of {', '.join(FAIL_ON)}; or none")
-    return words
+    try:
+        return read_fail_on(text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
+
+
+def _report(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in SUFFIXES:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(SUFFIXES)}")
+    return path
 
 
 def _seconds(text: str) -> float:
@@ -114,39 +129,61 @@ def running(said: argparse.Namespace, *, port: int = 0, log_streams: bool = True
         proxy.route(host, url)
     for path in said.trust:
         proxy.trust(path)
+    prepare(said.report, "--report")
     with Origin() as origin, proxy:
         for host in said.origin:
             origin.serve(host, proxy=proxy)
         yield proxy
 
 
-def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str) -> int:
-    """Tell what happened; 1 where something did that `--fail-on` names, else 0.
+def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int = 0) -> int:
+    """Tell what happened and write the reports; the exit status.
 
     Args:
         said: the command line.
         proxy: closed.
         what: was run, the table's one test.
+        status: of what was run; where it is 0, what `--fail-on` names makes it 1.
     """
-    recorder = proxy.recorder
-    facts = scope_facts(recorder.rules, recorder.exchanges, what)
-    findings = finding_facts(recorder.records, recorder.leaks, recorder.bypasses, what)
+    taken = Watch(proxy.recorder, what, said.fail_on, detailed=bool(said.report)).take(what, last=True)
+    used = rows(taken.facts)
     width = max(_NARROWEST, shutil.get_terminal_size().columns)
-    lines = render(rows(facts), width, merge_findings([{**finding, "test": ""} for finding in findings]))
     tell(" gatekeeper scope ".center(width, "="))
-    for line in lines:
+    for line in render(used, width, merge_findings([{**finding, "test": ""} for finding in taken.findings])):
         tell(line)
-    unused = [row for row in rows(facts) if not row.used]
-    failing = {finding["kind"] for finding in findings if _counts(finding)} | ({"unused"} if unused else set())
-    found = [word for word in FAIL_ON if word in failing and word in said.fail_on]
-    if found:
-        tell(f"gatekeeper: failed on {', '.join(found)} (see --fail-on)")
-    return 1 if found else 0
+    kinds = {str(finding["kind"]) for finding in failing(taken.findings, said.fail_on)}
+    if "unused" in said.fail_on and not all(rule.used for rule in used):
+        kinds.add("unused")
+    if kinds:
+        tell(f"gatekeeper: failed on {', '.join(word for word in FAIL_ON if word in kinds)} (see --fail-on)")
+        status = status or 1
+    return _reported(said, proxy, what, taken, status)
 
 
-def _counts(finding: dict[str, str]) -> bool:
-    """Whether a finding can fail a run: what an upstream only echoed cannot."""
-    return finding.get("direction", "upstream") == "upstream"
+def _reported(said: argparse.Namespace, proxy: Gatekeeper, what: str, taken: Taken, status: int) -> int:
+    """Write the reports; one that cannot be written fails the run."""
+    if not said.report:
+        return status
+    about = {
+        "generator": f"pytest-gatekeeper {__version__}",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": proxy.config.file,
+        "secrets": said.secrets,
+        "fail_on": list(said.fail_on),
+        "exit_status": status,
+        "lost": [],
+    }
+    test = {"id": what, "outcome": "failed" if status else "passed", **taken.numbers}
+    made = document(about, taken.facts, [test], taken.details)
+    for path in said.report:
+        try:
+            write(path, made)
+        except OSError as error:
+            tell(f"gatekeeper report: cannot write {path}: {error.strerror}")
+            status = status or 1
+        else:
+            tell(f"gatekeeper report: {path}")
+    return status
 
 
 def tell(line: str) -> None:

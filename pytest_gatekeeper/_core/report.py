@@ -194,7 +194,8 @@ def _used(rule: Fact) -> bool:
 
 def _rule(rule: Fact) -> Fact:
     first = {name: rule[name] for name in ("id", "pattern", "header", "grant")}
-    return {**first, "used": _used(rule), **{name: rule[name] for name in ("hosts", "requests", "upgrades", "tests")}}
+    rest = {name: rule[name] for name in ("hosts", "requests", "upgrades", "tests", "scanned")}
+    return {**first, "used": _used(rule), **rest}
 
 
 def to_json(report: Fact) -> str:

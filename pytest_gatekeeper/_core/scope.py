@@ -16,6 +16,7 @@ from typing import Any
 
 from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.records import Bypass, Exchange, Leak
+from pytest_gatekeeper._core.scan.needles import scanned
 from pytest_gatekeeper._core.telling import (
     Traced,
     clip,
@@ -66,6 +67,7 @@ class RuleUse:
         requests: that it was sent with, upgrades not counted.
         upgrades: that it was sent with.
         tests: in how many tests it was sent.
+        scanned: whether its secret is looked for where it does not belong; one of less than 8 characters is not.
     """
 
     pattern: str
@@ -76,6 +78,7 @@ class RuleUse:
     requests: int = 0
     upgrades: int = 0
     tests: int = 0
+    scanned: bool = True
 
     @property
     def used(self) -> bool:
@@ -95,7 +98,8 @@ def scope_facts(rules: Iterable[Rule], exchanges: Iterable[Exchange], test_id: s
         test_id: its name; facts of one name count as one test.
     """
     facts = {
-        (rule.id, rule.header, rule.grant): _unused(rule.pattern, rule.header, rule.grant, rule.id) for rule in rules
+        (rule.id, rule.header, rule.grant): _unused(rule.pattern, rule.header, rule.grant, rule.id, bool(scanned(rule)))
+        for rule in rules
     }
     for exchange in exchanges:
         for injection in exchange.injections:
@@ -109,10 +113,10 @@ def scope_facts(rules: Iterable[Rule], exchanges: Iterable[Exchange], test_id: s
     return [_settled(fact) for fact in facts.values()]
 
 
-def _unused(pattern: str, header: str, grant: str, id: str) -> Fact:
+def _unused(pattern: str, header: str, grant: str, id: str, watched: bool = True) -> Fact:
     return {
         "pattern": pattern, "header": header, "grant": grant, "id": id,
-        "hosts": set(), "requests": 0, "upgrades": 0, "tests": set(),
+        "hosts": set(), "requests": 0, "upgrades": 0, "tests": set(), "scanned": watched,
     }  # fmt: skip
 
 
@@ -134,6 +138,7 @@ def merge(*facts: Iterable[Fact]) -> list[Fact]:
         joined["upgrades"] += fact["upgrades"]
         joined["hosts"].update(fact["hosts"])
         joined["tests"].update(fact["tests"])
+        joined["scanned"] &= fact["scanned"]
     ordered = sorted(merged.items(), key=lambda item: _rank(item[0]))
     return [_settled(fact) for _, fact in ordered]
 
@@ -185,7 +190,7 @@ def rows(*facts: Iterable[Fact]) -> list[RuleUse]:
     return [
         RuleUse(
             fact["pattern"], fact["header"], fact["grant"], fact["id"], tuple(fact["hosts"]),
-            fact["requests"], fact["upgrades"], len(fact["tests"]),
+            fact["requests"], fact["upgrades"], len(fact["tests"]), fact["scanned"],
         )
         for fact in merge(*facts)
     ]  # fmt: skip
@@ -204,7 +209,16 @@ def render(rules: Sequence[RuleUse], width: int, findings: Sequence[Fact] = ()) 
     lines = _wide(rules) if rules else ["no rules"]
     if any(len(line) > width for line in lines):
         lines = _narrow(rules, width)
-    return [*lines, *_told(findings, width)]
+    return [*lines, *_told(findings, width), *_unscanned(rules, width)]
+
+
+def _unscanned(rules: Sequence[RuleUse], width: int) -> list[str]:
+    """Said once, for all rules together."""
+    short = [rule.id + (f" ({plain(rule.grant)})" if rule.grant else "") for rule in rules if not rule.scanned]
+    if not short:
+        return []
+    text = f"not scanned for leaks, since the secret is shorter than 8 characters: {', '.join(short)}"
+    return textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _names(rule: RuleUse) -> tuple[str, str, str]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pytest_gatekeeper.takings import NUMBERS
+
 if TYPE_CHECKING:
     import pytest
 
     from pytest_gatekeeper._core.scope import Fact, RuleUse
-    from pytest_gatekeeper._plugin.watch import Taken
+    from pytest_gatekeeper.takings import Taken
 
 __all__ = ["UNFINISHED", "Batch", "Ledger", "batch_of"]
 
@@ -23,7 +25,6 @@ Batch = dict[str, Any]
 UNFINISHED = "unfinished"
 """The outcome of a test that an interruption cut short."""
 
-_NUMBERS = ("exchanges", "injected", "leaks", "left_out")
 _MERGED_FROM = 2000  # facts, before they are joined for the first time
 
 
@@ -41,7 +42,7 @@ def batch_of(taken: Iterable[Taken], test: str) -> Batch | None:
     for part in taken:
         for name, facts in part.details.items():
             details.setdefault(name, []).extend(facts)
-    numbers = {name: sum(getattr(part, name) for part in taken) for name in _NUMBERS}
+    numbers = {name: sum(getattr(part, name) for part in taken) for name in NUMBERS}
     return {
         "facts": [fact for part in taken for fact in part.facts],
         "findings": [fact for part in taken for fact in part.findings],
@@ -103,7 +104,7 @@ class Ledger:
         test = batch["test"]
         if self._detailed and test["id"]:
             before = self._tests.get(test["id"], {})  # a plugin may run a test again
-            numbers = {name: test[name] + before.get(name, 0) for name in _NUMBERS}
+            numbers = {name: test[name] + before.get(name, 0) for name in NUMBERS}
             self._tests[test["id"]] = {"id": test["id"], "outcome": outcome, **numbers}
         if len(self.facts) >= self._merge_at:
             from pytest_gatekeeper._core.scope import merge

@@ -97,9 +97,13 @@ def prepare(session: pytest.Session) -> None:
     """Before anything is collected: see that reports can be written. Raises UsageError that names key and path."""
     run = session.config.stash[RUN]
     if run.options.report and not hasattr(session.config, "workerinput"):
-        from pytest_gatekeeper._plugin.files import prepare
+        from pytest_gatekeeper.errors import ProxyError
+        from pytest_gatekeeper.reportfiles import prepare
 
-        prepare(run.options.report, run.options.report_source)
+        try:
+            prepare(run.options.report, run.options.report_source)
+        except ProxyError as error:
+            raise pytest.UsageError(str(error)) from None
 
 
 def finish(session: pytest.Session) -> None:
@@ -115,19 +119,12 @@ def finish(session: pytest.Session) -> None:
 
 def _write_files(run: Run, session: pytest.Session) -> None:
     """Write the reports that were asked for; one that cannot be written fails the run."""
-    from pytest_gatekeeper._core.report import to_json
-    from pytest_gatekeeper._plugin.files import write
+    from pytest_gatekeeper.reportfiles import write
 
     made = run.ledger.document(_about(run, session))
     for path in run.options.report:
-        if path.suffix.lower() == ".json":
-            text = to_json(made)
-        else:
-            from pytest_gatekeeper._core.page import to_html
-
-            text = to_html(made)
         try:
-            write(path, text)
+            write(path, made)
         except OSError as error:
             run.report_errors.append(f"gatekeeper report: cannot write {path}: {error.strerror}")
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED

@@ -20,7 +20,7 @@ import pytest
 from pytest_gatekeeper._plugin.ledger import Batch, Ledger, batch_of
 from pytest_gatekeeper._plugin.marker import Plan, make_plan, plan_of
 from pytest_gatekeeper._plugin.options import Options, read_options
-from pytest_gatekeeper._plugin.watch import Taken, Watch
+from pytest_gatekeeper.takings import Taken, Watch
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Settings

@@ -133,6 +133,8 @@ class _Carrier:
     async def _exchange(self) -> bool:
         trip = self._trip
         upstream = await self._reach(again=False)
+        if trip.scan is not None and not trip.clear:  # once, also where it is sent again
+            trip.scan.request_head(trip.head, trip.plan.injections)
         try:
             response = await self._ask(upstream)
         except OSError as error:
@@ -176,8 +178,6 @@ class _Carrier:
         """Send the head with what is there of the body; the rest follows on its own."""
         trip, record, body = self._trip, self._trip.record, self._trip.body
         first = b""
-        if trip.scan is not None and not trip.clear:
-            trip.scan.request_head(trip.head, trip.plan.injections)
         if not body.done:
             try:
                 first = piece(trip.client, body, trip.client.take())

@@ -5,7 +5,7 @@ The head goes on byte for byte, and so does everything after it, until both side
 
 from __future__ import annotations
 
-from pytest_gatekeeper._core.model import ResponseHead
+from pytest_gatekeeper._core.model import Headers, ResponseHead
 from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.relay import Broken, splice
 from pytest_gatekeeper._proxy.stream import StreamCut
@@ -31,8 +31,8 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     connection, record = trip.connection, trip.record
     _check(trip, upstream, response)
     record.upgraded = True
-    record.subprotocol = _field(response, "sec-websocket-protocol")
     notes.note_response(connection, record, 101, response.headers, clear=False)
+    record.subprotocol = _field(record.response_headers, "sec-websocket-protocol")  # may be a token
     notes.log_exchange(connection, trip.head, trip.plan, record, response)
     connection.lease.tell(record)
     trip.answered = True
@@ -66,7 +66,7 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
 def _check(trip: Trip, upstream: Upstream, response: ResponseHead) -> None:
     """The answer must name exactly the protocol that was asked for, as in production."""
     asked = trip.plan.upgrade
-    got = _field(response, "upgrade") or ""
+    got = _field(response.headers, "upgrade") or ""
     if asked and got.lower() == asked.lower() and trip.body.done:
         return
     upstream.stream.abort()
@@ -74,5 +74,5 @@ def _check(trip: Trip, upstream: Upstream, response: ResponseHead) -> None:
     raise Failed(f"{trip.host} switched protocols, to {got!r}, although the request {wish}.")
 
 
-def _field(response: ResponseHead, name: str) -> str | None:
-    return next((value for key, value in response.headers if key.lower() == name), None)
+def _field(headers: Headers, name: str) -> str | None:
+    return next((value for key, value in headers if key.lower() == name), None)

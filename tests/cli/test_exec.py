@@ -148,7 +148,7 @@ def test_what_the_shell_had_set_does_not_reach_the_command(gatekeeper: Gatekeepe
         (("exec", "--route", "x", "--", "true"), "'x' is not HOST=URL"),
         (("exec", "--route", "a.example=ftp://b", "--", "true"), "must begin with http://"),
         (("exec", "--trust", "nope.pem", "--", "true"), "nope.pem cannot be read"),
-        (("exec", "--fail-on", "leek", "--", "true"), "'leek' is no comma list"),
+        (("exec", "--fail-on", "leek", "--", "true"), "'leek' must be a list of leak"),
         (("exec", "--idle-timeout", "0", "--", "true"), "'0' is no number of seconds above 0"),
         (("exec", "--secrets", "some", "--", "true"), "invalid choice: 'some'"),
         (("frobnicate",), "invalid choice: 'frobnicate'"),

@@ -48,7 +48,7 @@ def shell(tmp_path: Path, environ: dict[str, str]) -> dict[str, str]:
     python.chmod(0o755)
     unset = {name: value for name, value in environ.items() if not name.endswith("_TOKEN")}
     path = f"{python.parent}{os.pathsep}{environ['PATH']}"
-    return {**unset, "PATH": path, "COLUMNS": "80", "BILLING_KEY": "a-key"}
+    return {**unset, "PATH": path, "COLUMNS": "80", "BILLING_KEY": "a-key-to-bill"}
 
 
 @pytest.mark.parametrize("shown", SHOWN, ids=named)

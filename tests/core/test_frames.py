@@ -17,10 +17,10 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 from wsproto.extensions import PerMessageDeflate as WsprotoDeflate
 
-from pytest_gatekeeper._core.scan.frames import Deflate, WebSocketProbe, deflate_parameters, unmasked
 from pytest_gatekeeper._core.model import Rule
-from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.scan.frames import Deflate, WebSocketProbe, deflate_parameters, unmasked
 from pytest_gatekeeper._core.scan.watchlist import Watchlist
+from pytest_gatekeeper._core.secret import Secret
 
 VALUE = "s3cret-token-for-tests"
 TOKEN = VALUE.encode()

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.scan import inflate
 from pytest_gatekeeper._core.scan.inflate import Budget, CodedProbe, body_probe, decoders
-from pytest_gatekeeper._core.model import Rule
-from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.scan.watchlist import Watchlist
+from pytest_gatekeeper._core.secret import Secret
 
 VALUE = "s3cret-token-for-tests"
 RULE = Rule("credentials[0]", "api.example.com", "X-Key", "", Secret(VALUE), Secret(VALUE))

@@ -10,13 +10,13 @@ from urllib.parse import quote
 
 import pytest
 
-from pytest_gatekeeper._core.scan.frames import unmasked
-from pytest_gatekeeper._core.scan.leaks import LeakScan
 from pytest_gatekeeper._core.model import Credential, Headers, Injection, RequestHead, ResponseHead, Rule, SourceSpec
 from pytest_gatekeeper._core.records import Exchange, Leak
 from pytest_gatekeeper._core.rules import make_rule
-from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.scan.frames import unmasked
+from pytest_gatekeeper._core.scan.leaks import LeakScan
 from pytest_gatekeeper._core.scan.watchlist import Watchlist
+from pytest_gatekeeper._core.secret import Secret
 
 VALUE = "s3cret/to+ken&0123?"
 OTHER = "another-s3cret-value"

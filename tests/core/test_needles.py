@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.model import Credential, Rule, SourceSpec
-from pytest_gatekeeper._core.scan.needles import forms, scanned
 from pytest_gatekeeper._core.rules import make_rule
+from pytest_gatekeeper._core.scan.needles import forms, scanned
 from pytest_gatekeeper._core.secret import Secret
 
 VALUE = 's3cret/to+ken&01?é<€>"~'

@@ -56,11 +56,11 @@ class TestScopeFacts:
         assert scope_facts([WS, API], exchanges, "test_a") == [
             {
                 "pattern": "ws.example.com", "header": "Authorization", "grant": "ws-api", "id": "credentials[0]",
-                "hosts": ["ws.example.com"], "requests": 1, "upgrades": 1, "tests": ["test_a"],
+                "hosts": ["ws.example.com"], "requests": 1, "upgrades": 1, "tests": ["test_a"], "scanned": True,
             },
             {
                 "pattern": "*.internal.example.com", "header": "X-Api-Key", "grant": "", "id": "credentials[1]",
-                "hosts": [], "requests": 0, "upgrades": 0, "tests": [],
+                "hosts": [], "requests": 0, "upgrades": 0, "tests": [], "scanned": True,
             },
         ]  # fmt: skip
 
@@ -215,3 +215,19 @@ class TestRender:
     def test_control_characters_are_escaped(self) -> None:
         """A grant cannot reach the terminal as it is."""
         assert "\x1b" not in "\n".join(render([use("a", grant="\x1b[31m")], 80))
+
+
+def test_a_secret_that_is_too_short_to_be_scanned_is_said_once() -> None:
+    """All such rules in one line, the others not; one short value of several tests is enough."""
+    rules = [
+        _valued("credentials[0]", "a.example.com", "short7x"),
+        _valued("credentials[1]", "b.example.com", "eight-chars"),
+    ]
+    facts = scope_facts(rules, [], "test_a")
+    lines = render(rows(facts, facts), 120)
+    assert lines[-1] == "not scanned for leaks, since the secret is shorter than 8 characters: credentials[0] (api)"
+    assert not any("not scanned" in line for line in render(rows(scope_facts(rules[1:], [], "test_a")), 120))
+
+
+def _valued(id: str, pattern: str, value: str) -> Rule:
+    return Rule(id, pattern, "X-Key", "api", Secret(value), Secret(value))

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.scan.needles import forms
-from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.scan.watchlist import Hit, Probe, Watchlist
+from pytest_gatekeeper._core.secret import Secret
 
 VALUE = "s3cret/to+ken&0123?"
 

@@ -306,7 +306,7 @@ def test_who_does_not_use_the_proxy_pays_nothing(pytester: pytest.Pytester) -> N
     for name in (
         "_core.report",
         "_core.page",
-        "_plugin.files",
+        "reportfiles",
         "_proxy",
         "_core.scope",
         "recorder'",

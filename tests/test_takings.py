@@ -8,8 +8,8 @@ from pytest_gatekeeper._core.model import Injection, Rule, Violation
 from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._plugin.ledger import Ledger, batch_of
-from pytest_gatekeeper._plugin.watch import Watch
 from pytest_gatekeeper.recorder import Recorder
+from pytest_gatekeeper.takings import Watch
 
 VALUE = "s3cret-of-this-watch"
 SECRET = Secret(VALUE)
@@ -170,6 +170,7 @@ class TestLedger:
             "hosts": ["a"],
             "requests": 1,
             "upgrades": 0,
+            "scanned": True,
         }
         for number in range(10_000):
             facts = [{**fact, "tests": [f"test_{number}"]}]

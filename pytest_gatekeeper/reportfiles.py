@@ -1,6 +1,6 @@
 """Reports as files: whether they can be written is found out before the first test, and they are written whole or not.
 
-What is in them comes finished. Nothing here knows pytest beyond its way of refusing.
+What is in them comes finished: a document of `_core.report`, as JSON or as a page by the file's name.
 """
 
 from __future__ import annotations
@@ -9,16 +9,19 @@ import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
-import pytest
+from pytest_gatekeeper.errors import ProxyError
 
-__all__ = ["prepare", "write"]
+__all__ = ["SUFFIXES", "prepare", "write"]
+
+SUFFIXES = (".json", ".html")
 
 
 def prepare(paths: Iterable[Path], source: str) -> None:
     """Make the folders of files that are going to be written, and see that these can be.
 
-    Raises UsageError that names the place where a path was said, the path and what is wrong.
+    Raises ProxyError that names the place where a path was said, the path and what is wrong.
     """
     for path in paths:
         try:
@@ -29,11 +32,19 @@ def prepare(paths: Iterable[Path], source: str) -> None:
             trial.touch(exist_ok=False)
             trial.unlink()
         except OSError as error:
-            raise pytest.UsageError(f"{source}: cannot write {str(path)!r}: {error.strerror}") from None
+            raise ProxyError(f"{source}: cannot write {str(path)!r}: {error.strerror}") from None
 
 
-def write(path: Path, text: str) -> None:
-    """Write a file as UTF-8; whoever reads it meanwhile sees the earlier one. Raises OSError."""
+def write(path: Path, report: dict[str, Any]) -> None:
+    """Write a document as JSON or HTML (UTF-8); whoever reads it meanwhile sees the earlier one. Raises OSError."""
+    if path.suffix.lower() == ".json":
+        from pytest_gatekeeper._core.report import to_json
+
+        text = to_json(report)
+    else:
+        from pytest_gatekeeper._core.page import to_html
+
+        text = to_html(report)
     target = path.resolve()  # through a link, not in its place
     target.parent.mkdir(parents=True, exist_ok=True)
     trial = _beside(target)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Taken", "Watch"]
 
+NUMBERS = ("exchanges", "injected", "leaks", "left_out")
+
 _WHOLE = 100  # exchanges of a test and proxy that a report holds whole; of further ones those that tell something
 _ECHOES = 100  # secrets of a test and proxy that were seen without being leaks, such as those that an upstream echoes
 
@@ -48,6 +50,11 @@ class Taken:
     leaks: int = 0
     left_out: int = 0
     touched: bool = False
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """What a report says of a test in numbers."""
+        return {name: getattr(self, name) for name in NUMBERS}
 
     def keep(self, name: str, fact: Fact) -> None:
         """One more detail."""
