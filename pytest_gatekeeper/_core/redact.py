@@ -78,25 +78,30 @@ class _Needle:
 
     def __init__(self, secret: Secret, value: str) -> None:
         self.secret = secret
+        self._value = value
         wire = _wire(value)
         self.decoded = tuple(dict.fromkeys((value, wire, wire.replace(" ", "+"))))
         self.plain = self.decoded
-        patterns = ["".join(map(_char_pattern, text)) for text in dict.fromkeys((value, wire))]
-        data = value.encode("utf-8", "surrogateescape")
+        self._data = data = value.encode("utf-8", "surrogateescape")
         if len(data) >= _SHORTEST_ENCODED:
             self.plain += (data.hex(), data.hex().upper())
-            patterns.append(f"(?i:{data.hex()})")
-            for core, before, after in _base64_cores(data):
-                forms = tuple({core, core.replace("+", "-").replace("/", "_")})
-                self.plain += forms
-                ends = (f"{_BASE64_CHAR}?" if before else "", f"{_BASE64_CHAR}?" if after else "")
-                patterns.extend(ends[0] + re.escape(form) + ends[1] + "={0,2}" for form in forms)
-        self._patterns = patterns
+            self.plain += tuple(form for core, _, _ in _base64_cores(data) for form in _alphabets(core))
 
     @cached_property
     def expression(self) -> re.Pattern[str]:
         """All that the form looks like; made when a text has raised suspicion for the first time."""
-        return re.compile("|".join(self._patterns))
+        patterns = ["".join(map(_char_pattern, text)) for text in dict.fromkeys((self._value, _wire(self._value)))]
+        if len(self._data) >= _SHORTEST_ENCODED:
+            patterns.append(f"(?i:{self._data.hex()})")
+            for core, before, after in _base64_cores(self._data):
+                ends = (f"{_BASE64_CHAR}?" if before else "", f"{_BASE64_CHAR}?" if after else "")
+                patterns.extend(ends[0] + re.escape(form) + ends[1] + "={0,2}" for form in _alphabets(core))
+        return re.compile("|".join(patterns))
+
+
+def _alphabets(core: str) -> set[str]:
+    """Base64 text in both alphabets (RFC 4648 sections 4 and 5)."""
+    return {core, core.replace("+", "-").replace("/", "_")}
 
 
 def _forms(secret: Secret) -> list[str]:

@@ -53,21 +53,21 @@ async def open_tunnel(connection: Connection, head: RequestHead) -> bool:
     decision = decide_connect(head, lease.terms)
     if isinstance(decision, Refused):
         return await _refuse(connection, head, decision)
-    tunnel = Tunnel(lease.next_tunnel(), decision.host, decision.port)
+    tunnel = Tunnel(lease.next_tunnel(), lease.shown(decision.host), decision.port)
     tunnel.status = 200
     connection.tunnel = tunnel
     connection.user_id = decision.user_id
     connection.opening = time.monotonic() - began
     lease.tell(tunnel)
     await connection.stream.send(_ESTABLISHED)
-    scheme = await _secure(connection, tunnel)
+    scheme = await _secure(connection, tunnel, decision.host)
     if not scheme:
         return False
     connection.destination = Destination(scheme, decision.host, decision.port)
     return True
 
 
-async def _secure(connection: Connection, tunnel: Tunnel) -> str:
+async def _secure(connection: Connection, tunnel: Tunnel, host: str) -> str:
     """TLS with the client where it begins like that: the tunnel's scheme, "" where the client has left."""
     lease, tcp = connection.lease, connection.tcp
     limit = lease.limits.handshake
@@ -79,12 +79,12 @@ async def _secure(connection: Connection, tunnel: Tunnel) -> str:
         tcp.unread(first)
         if first[0] != _TLS_HANDSHAKE:
             return "http"
-        context = lease.authority.tunnel_context(tunnel.host)
+        context = lease.authority.tunnel_context(host)
         secure = TlsStream(tcp, context, server_side=True)
         try:
             await secure.handshake()
         finally:
-            _note_sni(tunnel, lease.authority.sni_of(secure.session))
+            _note_sni(connection, tunnel, host, lease.authority.sni_of(secure.session))
     finally:
         connection.watch.lift()
     connection.stream = secure
@@ -93,10 +93,10 @@ async def _secure(connection: Connection, tunnel: Tunnel) -> str:
     return "https"
 
 
-def _note_sni(tunnel: Tunnel, sni: str | None) -> None:
-    tunnel.sni = sni
-    if sni is not None and not is_address(tunnel.host) and not same_host(sni, tunnel.host):
-        text = f"the TLS handshake names {sni}, the tunnel leads to {tunnel.host}"
+def _note_sni(connection: Connection, tunnel: Tunnel, host: str, sni: str | None) -> None:
+    tunnel.sni = None if sni is None else connection.lease.shown(sni)
+    if sni is not None and not is_address(host) and not same_host(sni, host):
+        text = f"the TLS handshake names {tunnel.sni}, the tunnel leads to {tunnel.host}"
         tunnel.violations += (Violation("sni", text, "treated as the tunnel's host"),)
 
 
@@ -107,7 +107,7 @@ async def _refuse(connection: Connection, head: RequestHead, refused: Refused) -
         host, port = split_authority(head.target)
     except ValueError:
         host, port = "", 0
-    tunnel = Tunnel(lease.next_tunnel(), host, port or 0)
+    tunnel = Tunnel(lease.next_tunnel(), lease.shown(host), port or 0)
     tunnel.status = refused.status
     tunnel.denied = bool(refused.deny_reason)
     if not tunnel.denied:

@@ -97,6 +97,13 @@ class Lease:
         except Exception as error:  # noqa: BLE001 - a sink may be anything
             _log.error("a record was lost: the sink raised %s", type(error).__name__)
 
+    def shown(self, host: str) -> str:
+        """A host that a client named, as it may be told: with what is looked for blanked.
+
+        Short secrets are not, since names like `api` are found in any host.
+        """
+        return self.redactor.blank(host) if self.watchlist.suspects(host.encode("latin-1", "replace")) else host
+
     def suspects(self, raw: bytes) -> bool:
         """Whether a message head, as it came, may hold a secret: looked at once, instead of field by field.
 

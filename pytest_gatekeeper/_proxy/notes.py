@@ -14,7 +14,16 @@ from pytest_gatekeeper._core.framing import BodyError, request_body, response_bo
 from pytest_gatekeeper._core.headers import Malformed, survey
 from pytest_gatekeeper._core.hosts import split_authority
 from pytest_gatekeeper._core.logline import connect_line, denial_line, request_level, request_line
-from pytest_gatekeeper._core.model import Destination, Forward, Headers, Injection, Refused, RequestHead, ResponseHead
+from pytest_gatekeeper._core.model import (
+    Destination,
+    Forward,
+    Headers,
+    Injection,
+    Refused,
+    RequestHead,
+    ResponseHead,
+    Violation,
+)
 from pytest_gatekeeper._core.records import Closed, Exchange
 
 if TYPE_CHECKING:
@@ -37,7 +46,7 @@ def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, cl
     """
     record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade, clear=clear)
     record.reason = plan.reason
-    record.violations = plan.violations
+    record.violations = plan.violations if clear else _blanked(connection, plan.violations)
     record.request_id = plan.request_id if clear else connection.lease.redactor.blank(plan.request_id)
     return record
 
@@ -52,7 +61,7 @@ def note_refused(connection: Connection, head: RequestHead, refused: Refused, re
     record.denied = bool(refused.deny_reason)
     record.deny_reason = refused.deny_reason
     record.reason = "" if record.denied else refused.body.strip()
-    record.violations = refused.violations
+    record.violations = _blanked(connection, refused.violations)
     record.request_id = request_id
     return record
 
@@ -65,6 +74,10 @@ def _record(
     if upgrade.lower() == "websocket":
         scheme = "wss" if scheme == "https" else "ws"
     method, headers = head.method, head.headers
+    if connection.tunnel is not None and destination == connection.destination:
+        host = connection.tunnel.host  # as it may be told
+    elif not clear:
+        host = lease.shown(host)
     if not clear:
         method, target = lease.redactor.blank(method), lease.redactor.blank(target)
         headers = lease.redactor.blank_headers(headers)
@@ -77,6 +90,12 @@ def _record(
     if connection.tunnel is not None:
         connection.tunnel.exchanges.append(record)
     return record
+
+
+def _blanked(connection: Connection, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
+    """Violations as they may be told: their texts name what the client sent."""
+    shown = connection.lease.shown
+    return tuple(violation._replace(text=shown(violation.text)) for violation in violations)
 
 
 def _named(connection: Connection, head: RequestHead) -> Destination:

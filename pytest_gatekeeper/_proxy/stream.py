@@ -8,7 +8,9 @@ No TLS (see `tls`), no HTTP, no time limits (see `lease`).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -85,7 +87,7 @@ class Stream(Protocol):
         """Send what was written, then close; returns at once."""
 
     def cut(self) -> None:
-        """As `close`, but where the protocol can tell, the peer sees that the end is missing (no close_notify)."""
+        """As `close`, but so that the peer sees that the end is missing: by a reset, or without close_notify."""
 
     def abort(self, error: OSError | None = None) -> None:
         """Drop the connection now. Whoever waits for it gets `error`."""
@@ -257,6 +259,10 @@ class TcpStream(asyncio.BufferedProtocol):
         self._transport.close()
 
     def cut(self) -> None:
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and not self._lost:  # a reset, since the end of plain TCP could be that of a body
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.close()
 
     def abort(self, error: OSError | None = None) -> None:
