@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
@@ -19,18 +18,10 @@ from anyio import CancelScope, to_thread
 
 from pytest_gatekeeper import clients
 from pytest_gatekeeper._bypass import Watching, watch
-from pytest_gatekeeper._core.credentials import read_credential
-from pytest_gatekeeper._core.hints import dead_pattern
 from pytest_gatekeeper._core.hosts import join_authority
-from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
-from pytest_gatekeeper._core.places import keyed
-from pytest_gatekeeper._core.policy import Policy
+from pytest_gatekeeper._core.model import Rule, Settings
 from pytest_gatekeeper._core.records import LogLine, Record
-from pytest_gatekeeper._core.redact import Redactor
-from pytest_gatekeeper._core.rules import RuleBook, make_rule
-from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._core.secret import Secret
-from pytest_gatekeeper._core.terms import Terms
 from pytest_gatekeeper._core.variables import proxy_variables
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
 from pytest_gatekeeper._proxy.lease import Lease, Limits
@@ -38,16 +29,14 @@ from pytest_gatekeeper._proxy.port import Listener, open_listener
 from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
-from pytest_gatekeeper._sources.vault import Vault
 from pytest_gatekeeper.config import Config
-from pytest_gatekeeper.errors import ConfigError, ProxyError
+from pytest_gatekeeper.errors import ProxyError
+from pytest_gatekeeper.inforce import InForce, SecretsMode
 from pytest_gatekeeper.log import LogWriter
 from pytest_gatekeeper.recorder import Recorder
 from pytest_gatekeeper.toolfiles import tool_variables
 
 __all__ = ["Gatekeeper", "Listener", "open_listener"]
-
-SecretsMode = Literal["auto", "real", "canary"]
 
 
 class Gatekeeper:
@@ -91,12 +80,9 @@ class Gatekeeper:
         log_streams: bool = False,
     ) -> None:
         settings = _settings(config)
-        if secrets not in ("auto", "real", "canary"):
-            raise ValueError("secrets is auto, real or canary")
         if isinstance(no_proxy, str):
             raise TypeError("no_proxy is a list of host names, not one text")
         self.config: Settings = settings
-        self._lock = threading.Lock()
         self._state: Literal["new", "running", "closed"] = "new"
         self._no_proxy = tuple(no_proxy)
         self._shared = listener
@@ -106,24 +92,10 @@ class Gatekeeper:
         self._watch_bypass = watch_bypass
         self._watching: Watching | None = None
         self._log_streams = log_streams
-        self._policy = _policy(settings)
         self._routes = Routes(allow_network=allow_network)
         self._limits = Limits(idle=_positive("idle_timeout", idle_timeout),
                               upstream=_positive("upstream_timeout", upstream_timeout))  # fmt: skip
-        self._added: tuple[Rule, ...] = ()
-        own = [read_credential(item, f"credentials[{index}]") for index, item in enumerate(credentials)]
-        numbered = keyed(settings, own)
-        self._vault = Vault(
-            [credential for _, credential in numbered],
-            mode=secrets,
-            environ=dict(os.environ),
-            salt=salt,
-            file=settings.file,
-            ids=[key for key, _ in numbered],
-            on_change=self._refreshed,
-        )
-        self._rules = self._vault.rules
-        self._recorder = Recorder(self._rules)
+        self._in_force = InForce(settings, credentials, secrets, salt)
         self._lease: Lease | None = None
         self._log: LogWriter | None = None
 
@@ -138,7 +110,7 @@ class Gatekeeper:
             raise ProxyError(f"this Gatekeeper is {self._state}; make another one")
         remember_roots()
         self._log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
-        terms, redactor, watchlist = self._terms()
+        terms, redactor, watchlist = self._in_force.made()
         lease = Lease(
             terms,
             self._routes,
@@ -153,6 +125,7 @@ class Gatekeeper:
         )
         listener = self._shared or open_listener(port=self._port)
         listener.hold(lease)
+        self._in_force.hold(lease)
         self._listener, self._lease, self._state = listener, lease, "running"
         if self._watch_bypass:
             thread = proxy_thread()
@@ -162,7 +135,7 @@ class Gatekeeper:
         """Cut every connection and give up the port, in 2 s at most. The recorder stays; twice is no error."""
         if self._state != "running" or self._lease is None or self._listener is None:
             self._state = "closed"
-            self._vault.close()
+            self._in_force.close()
             return
         self._state = "closed"
         if self._watching is not None:
@@ -172,7 +145,7 @@ class Gatekeeper:
             if self._shared is None:
                 self._listener.close()
         finally:
-            self._vault.close()
+            self._in_force.close()
             if self._log is not None:
                 self._log.close()
 
@@ -277,7 +250,7 @@ class Gatekeeper:
     @property
     def recorder(self) -> Recorder:
         """What went through."""
-        return self._recorder
+        return self._in_force.recorder
 
     # ---- what applies
 
@@ -312,44 +285,9 @@ class Gatekeeper:
 
         Raises ConfigError, which never shows the value, for a host or a header that could never match or be sent.
         """
-        secret = value if isinstance(value, Secret) else Secret(value)
-        source = SourceSpec("static", hidden=(("value", secret),))
-        if not secret:
-            raise ConfigError("add_credential needs a value that is not empty", key="value")
-        if not host.startswith("[") and (problem := dead_pattern(host)):
-            raise ConfigError(problem, key="host")
-        if format and (format != "basic" or header.lower() != "authorization"):
-            raise ConfigError("is 'basic', for the header Authorization only, or left out", key="format")
-        credential = Credential(host, source, header or "Authorization", prefix, format, grant)
-        with self._lock:
-            rule = make_rule(f"added[{len(self._added)}]", credential, secret)
-            self._added += (rule,)
-            self._recorder.add_rule(rule)
-            self._apply()
-        return rule
+        return self._in_force.add(host, value, header, grant, prefix, format)
 
     # ---- inside
-
-    def _terms(self) -> tuple[Terms, Redactor, Watchlist]:
-        rules = (*self._rules, *self._added)
-        token = self.config.proxy.auth_token
-        secrets = [secret for rule in rules for secret in (rule.secret, rule.header_value)]
-        terms = Terms(RuleBook(rules), self._policy, token, self.config.log.capture_headers)
-        return terms, Redactor([*secrets, token] if token else secrets), Watchlist(rules)
-
-    def _apply(self) -> None:
-        """Let the rules of now be in force."""
-        if self._lease is not None:
-            terms, redactor, watchlist = self._terms()
-            self._lease.redactor = redactor  # first: nothing may be recorded with terms that it does not know
-            self._lease.watchlist = watchlist
-            self._lease.terms = terms
-
-    def _refreshed(self, rules: tuple[Rule, ...]) -> None:
-        with self._lock:
-            self._rules = rules
-            self._recorder.set_rules(rules)
-            self._apply()
 
     def _accept(self, record: Record) -> None:
         """The sink of the proxy."""
@@ -357,7 +295,7 @@ class Gatekeeper:
             if self._log is not None:
                 self._log.write(record)
         else:
-            self._recorder.accept(record)
+            self.recorder.accept(record)
 
 
 def _settings(config: Settings | str | os.PathLike[str] | None) -> Settings:
@@ -366,13 +304,6 @@ def _settings(config: Settings | str | os.PathLike[str] | None) -> Settings:
     if not isinstance(config, (Settings, str, os.PathLike)):
         raise TypeError(f"config is a Config or a path, not {type(config).__name__}")
     return config if isinstance(config, Settings) else Config.load(config)
-
-
-def _policy(settings: Settings) -> Policy:
-    try:
-        return Policy(settings.network)
-    except ConfigError as error:
-        raise ConfigError(error.problem, file=settings.file, key=error.key) from None
 
 
 def _positive(name: str, value: float) -> float:

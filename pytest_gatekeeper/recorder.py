@@ -19,6 +19,7 @@ from pytest_gatekeeper._core.model import Rule, Violation
 from pytest_gatekeeper._core.query import Status, Traffic, Value, Wanted
 from pytest_gatekeeper._core.records import Bypass, Exchange, Late, Leak, LogLine, Record, Tunnel
 from pytest_gatekeeper._core.redact import Redactor
+from pytest_gatekeeper._core.scan.needles import scanned
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.telling import Scene, Traced, numbered, story
 
@@ -313,7 +314,7 @@ class Recorder:
             direction: `upstream` (what was sent), `client` (what came back: an upstream that echoes) or `any`.
         """
         __tracebackhide__ = True
-        return expect.no_leaks(self._scene(), direction)
+        return expect.no_leaks(self._scene(), direction, sought=any(map(scanned, self.rules)))
 
     def assert_no_bypass(self) -> tuple[Exchange, ...]:
         """This process opened no connection past the proxy. Returns all exchanges; without one this fails."""

@@ -13,6 +13,7 @@ from typing import NoReturn
 from pytest_gatekeeper._core.nearest import nearest_traffic, unreached, why_not
 from pytest_gatekeeper._core.query import HostPattern, Traffic, Wanted
 from pytest_gatekeeper._core.records import Exchange, Tunnel
+from pytest_gatekeeper._core.scan.needles import SHORTEST
 from pytest_gatekeeper._core.telling import Scene, Traced, describe, failure, numbered, sentence, tell_bypass, tell_leak
 
 __all__ = ["denied", "happened", "injected", "no_bypass", "no_leaks", "not_injected", "scope", "upgraded"]
@@ -160,8 +161,8 @@ def _scope_words(grant: str, hosts: Sequence[HostPattern]) -> str:
     return f"grant {grant!r} reaches {', '.join(map(str, hosts)) or 'no host'}" + (" alone" if hosts else "")
 
 
-def no_leaks(scene: Scene, direction: str) -> tuple[Exchange, ...]:
-    """No secret was seen outside its scope; there was traffic, and a secret to look for."""
+def no_leaks(scene: Scene, direction: str, *, sought: bool = True) -> tuple[Exchange, ...]:
+    """No secret was seen outside its scope; there was traffic, and a secret to look for (`sought`)."""
     __tracebackhide__ = True
     if direction not in ("upstream", "client", "any"):
         raise ValueError(f"direction is upstream, client or any, not {direction!r}")
@@ -172,6 +173,9 @@ def no_leaks(scene: Scene, direction: str) -> tuple[Exchange, ...]:
         _fail("this proves nothing: there was no exchange", expected, miss, scene)
     if not scene.grants:
         _fail("this proves nothing: the proxy has no rule, so no secret to look for", expected, "", scene)
+    if not sought:
+        problem = f"this proves nothing: no secret has the {SHORTEST} characters from which on one is looked for"
+        _fail(problem, expected, "", scene)
     found = [leak for leak in scene.leaks if direction in ("any", leak.direction) and not leak.client_held]
     if found:
         lines = [f"{numbered(len(found), 'leak')}{where}:", *(f"  {tell_leak(leak)}" for leak in found)]

@@ -70,7 +70,7 @@ def make_rule(id: str, credential: Credential, value: Secret, canary: bool = Fal
 def _host_problem(host: str) -> str:
     if host.startswith("[") and host.endswith("]") and is_address(host[1:-1]):
         return ""
-    if not host or any(char in "/:@" or char.isspace() for char in host):
+    if not host or any(char in "/:@[]" or char.isspace() for char in host):
         return f"host {host!r} can never match: write a name without scheme, user, port and path, or *.suffix"
     return ""
 

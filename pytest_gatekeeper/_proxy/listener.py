@@ -39,12 +39,13 @@ class Listener:
 
     def __init__(self, host: str, port: int) -> None:
         """Bind; raises ProxyError where that is not possible."""
+        if not 0 <= port <= 65535:
+            raise ProxyError(f"the proxy cannot listen on port {port}: a port is a number from 0 to 65535")
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             self._socket = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        except (OSError, OverflowError) as error:
-            cause = getattr(error, "strerror", None) or str(error)
-            raise ProxyError(f"the proxy cannot listen on {host}:{port}: {cause}") from None
+        except OSError as error:
+            raise ProxyError(f"the proxy cannot listen on {host}:{port}: {error.strerror or error}") from None
         self._socket.setblocking(False)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
