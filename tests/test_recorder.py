@@ -255,10 +255,11 @@ class TestDescribe:
         )
 
     def test_bounded(self) -> None:
-        """No more lines than asked for, and the rest counted."""
+        """No more lines than asked for, the latest ones, and the rest counted."""
         lines = recorder(*(exchange(id) for id in range(9))).describe(limit=2).splitlines()
         assert len(lines) == 3
-        assert lines[2] == " … and 7 more"
+        assert lines[0] == " … 7 before"
+        assert lines[1].startswith(" 7  GET")
 
     def test_nothing(self) -> None:
         """Nothing happened, nothing is told."""

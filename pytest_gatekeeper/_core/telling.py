@@ -166,7 +166,12 @@ def is_telling(record: Traced) -> bool:
 
 
 def table(
-    records: Iterable[Traced], *, limit: int = _ROWS, marked: Collection[Traced] = (), blank: Blank = _same
+    records: Iterable[Traced],
+    *,
+    limit: int = _ROWS,
+    marked: Collection[Traced] = (),
+    latest: bool = False,
+    blank: Blank = _same,
 ) -> list[str]:
     """Records as aligned lines, in order: number, method, URL, status, and what became of it.
 
@@ -174,11 +179,13 @@ def table(
         records: tunnels whose exchanges tell their story are left out.
         limit: the most rows to show; the last line counts the others.
         marked: records to point at with `>`; they are shown before others.
+        latest: show the last ones where there are too many, and not the first.
         blank: hides what must not be shown.
     """
     told = [record for record in records if is_telling(record)]
     pointed = set(marked)
-    shown = set(sorted(range(len(told)), key=lambda at: told[at] not in pointed)[:limit])
+    order = range(len(told) - 1, -1, -1) if latest else range(len(told))
+    shown = set(sorted(order, key=lambda at: told[at] not in pointed)[:limit])
     rows = []
     for at in sorted(shown):
         record = told[at]
@@ -188,7 +195,8 @@ def table(
         rows.append((mark + number, method, url, _status(record), fate(record, blank)))
     lines = columns(rows)
     if len(told) > limit:
-        lines.append(f" … and {len(told) - limit} more")
+        left = len(told) - limit
+        lines = [f" … {left} before", *lines] if latest else [*lines, f" … and {left} more"]
     return lines
 
 
@@ -220,9 +228,10 @@ def tell_violations(record: Traced) -> list[str]:
 
 
 def story(scene: Scene, limit: int) -> str:
-    """All that happened, in lines: at most `limit` each of records, leaks and bypasses; empty where nothing did."""
-    lines = table(scene.records, limit=limit, blank=scene.blank)
-    lines.extend(f" leak: {scene.blank(tell_leak(leak))}" for leak in scene.leaks[:limit])
+    """All that happened, in lines: the latest `limit` records, the first leaks and bypasses."""
+    lines = table(scene.records, limit=limit, latest=True, blank=scene.blank)
+    leaks = [leak for leak in scene.leaks if leak.direction == "upstream" and not leak.client_held]  # no echoes
+    lines.extend(f" leak: {scene.blank(tell_leak(leak))}" for leak in leaks[:limit])
     lines.extend(f" bypass: {scene.blank(tell_bypass(bypass))}" for bypass in scene.bypasses[:limit])
     if scene.late:
         lines.append(f" {numbered(scene.late, 'connection')} came while no test held the proxy")

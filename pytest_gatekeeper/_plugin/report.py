@@ -65,7 +65,7 @@ def _told(run: Run) -> Iterator[str]:
             yield recorder.describe(_LINES) or "no request reached the proxy: does the client read HTTPS_PROXY?"
         elif records := recorder.records[older:]:
             yield f"after {numbered(older, 'record')} of earlier tests:"
-            yield from table(records, limit=_LINES)
+            yield from table(records, limit=_LINES, latest=True)
 
 
 def print_scope(run: Run, reporter: pytest.TerminalReporter) -> None:

@@ -242,14 +242,15 @@ class TestScene:
 
 class TestStory:
     def test_all_parts(self) -> None:
-        """Records, leaks, bypasses and late connections, each blanked and bounded."""
+        """Records, leaks, bypasses and late connections, each blanked and bounded; echoes are no leaks."""
         one = exchange(target="/hunter2")
         leaks = tuple(Leak(SECRET, "hunter2", "", "upstream", "body", at, one) for at in (0, 1))
+        leaks = (Leak(SECRET, "echo", "", "client", "body", 0, one), *leaks)
         bypasses = (Bypass("x.org", 443, "hunter2"), Bypass("y.org", 443))
-        scene = Scene((one, exchange(2)), (), leaks, bypasses, 1, lambda text: text.replace("hunter2", "***"))
+        scene = Scene((exchange(2), one), (), leaks, bypasses, 1, lambda text: text.replace("hunter2", "***"))
         assert story(scene, 1) == (
+            " … 1 before\n"
             " 1  GET  https://api.example.com/***  200  no credential\n"
-            " … and 1 more\n"
             f" leak: {SECRET} of *** in body of GET https://api.example.com/***, offset 0\n"
             " bypass: *** went past the proxy to x.org:443\n"
             " 1 connection came while no test held the proxy"
