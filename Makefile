@@ -36,10 +36,11 @@ lint: .venv/all
 # One run in the order of the files, measured …
 unit: .venv/all
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -q -p no:randomly
+	GATEKEEPER_CLIENT_RESULTS=.venv/client-results.json $(RUN) -m coverage run -m pytest -q -p no:randomly
 	$(RUN) -m coverage combine -q
 	$(RUN) -m coverage report
 	$(RUN) scripts/coverage_floor.py
+	$(RUN) scripts/client_table.py .venv/client-results.json --check
 
 # … and one in random order on four workers.
 parallel: .venv/all
@@ -68,4 +69,4 @@ clean:
 	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && "$$python" scripts/environment.py .venv --extras examples
 
 .venv/all:
-	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && "$$python" scripts/environment.py .venv --extras test,lint
+	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && "$$python" scripts/environment.py .venv --extras test,lint,clients && $(RUN) tests/clients/install.py

@@ -1,9 +1,9 @@
 """What happened: the recorder of one test, its queries and its assertions.
 
 The proxy's thread hands records to `Recorder.accept`; tests read them from any thread. A recorder only remembers: it
-knows no network and no pytest, and its memory grows with the number of exchanges alone. What is looked for is worded in
-`_core.query`, judged in `_core.expect` and told in `_core.telling`. Each assertion raises `AssertionError` with a
-finished text that shows no secret, and returns what it matched.
+knows no network and no pytest. What is looked for is worded in `_core.query`, judged in `_core.expect`, told in
+`_core.telling`. Each assertion raises `AssertionError` with a finished text that shows no secret, and returns what it
+matched. Memory grows with the number of exchanges, of which all but the latest are kept without header fields.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cache
 from typing import Literal, TypeVar
 
 from pytest_gatekeeper._core import expect
+from pytest_gatekeeper._core.folding import Folding
 from pytest_gatekeeper._core.model import Rule, Violation
 from pytest_gatekeeper._core.query import Status, Traffic, Value, Wanted
 from pytest_gatekeeper._core.records import Bypass, Exchange, Late, Leak, LogLine, Record, Tunnel
@@ -48,11 +49,12 @@ class Recorder:
         self._late: list[Late] = []
         self._rules: dict[tuple[str, str, str, str], Rule] = {}
         self._secrets: dict[Secret, None] = {}
+        self._folding = Folding()
         self.set_rules(rules)
 
     def __repr__(self) -> str:
-        tunnels = numbered(len(self._arrived) - len(self._exchanges), "tunnel")
-        return f"<Recorder {numbered(len(self._exchanges), 'exchange')}, {tunnels}>"
+        count = len(self._exchanges)
+        return f"<Recorder {numbered(count, 'exchange')}, {numbered(len(self._arrived) - count, 'tunnel')}>"
 
     def accept(self, record: Record) -> None:
         """Remember a record, or that one changed. Quick; for any thread."""
@@ -67,8 +69,9 @@ class Recorder:
                 self._leaks[record.exchange, record.direction, record.place, record.secret] = record
             else:
                 self._arrived[record] = None
-                if isinstance(record, Exchange):
+                if isinstance(record, Exchange) and record not in self._exchanges:
                     self._exchanges[record] = None
+                    self._folding.arrived(record)
             self._changes += 1
             self._changed.notify_all()
 
@@ -178,16 +181,14 @@ class Recorder:
             header: name of a header that a credential was injected in.
             value: what the source of an injected credential gave.
             header_value: the whole value of a header that was injected.
-            injected: False for the exchanges without a credential (without such a one, where `grant` or the like say
-                which).
+            injected: False for the exchanges without a credential (or without such a one, where one is described).
             upgrade: whether another protocol was asked for.
             upgraded: whether the answer was 101.
             status: a status code, or several: `range(400, 500)`.
         """
         traffic = Traffic(host, method=method, path=path, upgrade=upgrade, upgraded=upgraded, status=status)
         wanted = Wanted(header=header, grant=grant, value=value, header_value=header_value)
-        if injected is None and any(criterion is not None for criterion in (grant, header, value, header_value)):
-            injected = True
+        injected = True if injected is None and wanted.described else injected
         return tuple(
             exchange
             for exchange in self.exchanges
@@ -277,8 +278,7 @@ class Recorder:
             times: how many there are.
         """
         __tracebackhide__ = True
-        if injected is None and grant is not None:
-            injected = True
+        injected = True if injected is None and grant is not None else injected
         traffic = Traffic(host, path=path, websocket=True)
         return expect.upgraded(self._scene(), traffic, Wanted(grant=grant), injected, times)
 

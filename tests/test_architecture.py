@@ -24,7 +24,7 @@ OUTSIDE = re.compile("/wo" + r"rk/|\.\./sha" + "red")  # in two parts, so that t
 TEXT_FILES = {".cfg", ".ini", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ".json", ""}
 NOT_OURS = {
     ".git", ".venv", ".venvs", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache",
-    "__pycache__", "build", "dist", "htmlcov",
+    "__pycache__", "build", "dist", "htmlcov", "node_modules",
 }  # fmt: skip
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

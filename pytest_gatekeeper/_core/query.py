@@ -186,6 +186,11 @@ class Wanted:
         self.header_value = _secret(header_value)
 
     @property
+    def described(self) -> bool:
+        """Whether any criterion was given."""
+        return any(given is not None for given in (self.header, self.grant, self.value, self.header_value))
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         """The values to compare with, which no text may show."""
         return tuple(secret for secret in (self.value, self.header_value) if secret is not None)

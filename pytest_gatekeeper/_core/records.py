@@ -86,14 +86,15 @@ class Exchange:
         upstream_verified: whether the upstream's certificate was verified; None without TLS.
         cleartext: a credential went to an upstream that is neither TLS nor loopback.
         closed: None while it runs, then what ended it.
+        folded: it was among the oldest of very many, and has given up its header fields (see `folding`).
         tunnel: the CONNECT it came through, or None for plain HTTP.
     """
 
     __slots__ = (
-        "cleartext", "closed", "denied", "deny_reason", "duration", "error", "forwarded_headers", "headers", "host",
-        "http_version", "id", "injections", "is_upgrade", "method", "port", "reason", "request_id", "request_size",
-        "response_headers", "response_size", "scheme", "started", "status", "subprotocol", "target", "tunnel",
-        "upgraded", "upstream", "upstream_verified", "violations",
+        "cleartext", "closed", "denied", "deny_reason", "duration", "error", "folded", "forwarded_headers", "headers",
+        "host", "http_version", "id", "injections", "is_upgrade", "method", "port", "reason", "request_id",
+        "request_size", "response_headers", "response_size", "scheme", "started", "status", "subprotocol", "target",
+        "tunnel", "upgraded", "upstream", "upstream_verified", "violations",
     )  # fmt: skip
 
     def __init__(self, id: int, method: str, scheme: str, host: str, port: int, target: str) -> None:
@@ -126,6 +127,7 @@ class Exchange:
         self.upstream_verified: bool | None = None
         self.cleartext = False
         self.closed: Closed | None = None
+        self.folded = False
         self.tunnel: Tunnel | None = None
 
     @property

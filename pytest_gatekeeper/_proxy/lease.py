@@ -28,7 +28,7 @@ _log = logging.getLogger("pytest_gatekeeper")
 
 
 class Limits(NamedTuple):
-    """How long things may take, in seconds.
+    """How long things may take (seconds), and how many there may be.
 
     Attributes:
         idle: silence, of a connection without a request as of a tunnel.
@@ -36,6 +36,7 @@ class Limits(NamedTuple):
         head: from the first byte that may come to the end of a request's head.
         handshake: the client's TLS handshake, from the answer to CONNECT on.
         linger: for a client to take a last answer before its connection is closed.
+        connections: how many clients may be connected at once.
     """
 
     idle: float = 120.0
@@ -43,6 +44,7 @@ class Limits(NamedTuple):
     head: float = 10.0
     handshake: float = 10.0
     linger: float = 2.0
+    connections: int = 4096
 
 
 class Lease:
@@ -132,6 +134,11 @@ class Lease:
         return next(self._tunnels)
 
     # ---- connections, on the proxy's thread
+
+    @property
+    def crowded(self) -> bool:
+        """Whether as many clients are connected as may be."""
+        return len(self._open) >= self.limits.connections
 
     def admit(self, task: asyncio.Task[None], cut: Callable[[StreamCut], None]) -> None:
         """A connection belongs to this lease: the task that serves it, and how to cut it."""

@@ -11,7 +11,7 @@ import contextlib
 import socket
 
 from pytest_gatekeeper._core.hosts import join_authority
-from pytest_gatekeeper._core.records import Late
+from pytest_gatekeeper._core.records import Late, Tunnel
 from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.lease import Lease
 from pytest_gatekeeper._proxy.local import answer_text
@@ -99,23 +99,29 @@ class Listener:
         lease = self._lease
         if self._server is None:
             tcp.abort()
-        elif lease is None:
-            task = loop.create_task(self._turn_away(tcp))
+        elif lease is None or lease.crowded:
+            task = loop.create_task(self._turn_away(tcp, lease))
             self._strays.add(task)
             task.add_done_callback(self._strays.discard)
         else:
             connection = Connection(tcp, lease)
             lease.admit(loop.create_task(connection.serve()), connection.cut)
 
-    async def _turn_away(self, tcp: TcpStream) -> None:
-        """Answer 503 to whoever comes while nobody holds the proxy."""
-        if len(self._late) < MAX_LATE:
+    async def _turn_away(self, tcp: TcpStream, lease: Lease | None) -> None:
+        """Answer 503 to whoever comes while nobody holds the proxy, or while too many are there."""
+        text = _LATE
+        if lease is not None:
+            text = f"There are {lease.limits.connections} connections at once; more are not taken.\n"
+            refused = Tunnel(lease.next_tunnel(), "", 0)
+            refused.status, refused.error, refused.closed = 503, text.strip(), "error"
+            lease.tell(refused)
+        elif len(self._late) < MAX_LATE:
             self._late.append(Late(join_authority(*tcp.peer)))
         timer = asyncio.get_running_loop().call_later(LATE_LIMIT, tcp.abort, StreamCut("test"))
         try:
             with contextlib.suppress(OSError, BadHead):
                 await read_head(tcp)
-                await answer_text(tcp, 503, _LATE)
+                await answer_text(tcp, 503, text)
                 await tcp.finish()
                 while await tcp.receive():
                     pass

@@ -28,6 +28,9 @@ __all__ = [
 MAX_HEAD = 1024 * 1024
 """Bytes of a message head that are read at most, as in production."""
 
+MAX_FIELDS = 4000
+"""Header fields that a message may have; as many as fit into MAX_HEAD cost seconds to go through."""
+
 _END = re.compile(rb"\n\r?\n")
 _HOST = re.compile(rb"\nhost[ \t]*:", re.IGNORECASE)
 _HIGH_TARGET = re.compile(rb"([!-~]+ )([!-~]*[\x80-\xff][!-~\x80-\xff]*) ")
@@ -47,7 +50,7 @@ async def read_head(stream: Stream, *, limit: int = MAX_HEAD) -> bytes:
     """The bytes of the next head, its empty line included; what follows is left in the stream.
 
     Returns b"" where the peer finished instead of sending one. Empty lines before it are skipped (RFC 9112 section
-    2.2). Raises BadHead for what cannot become a head, or becomes too long, and the stream's errors.
+    2.2). Raises BadHead for what cannot become a head or is too large, and the stream's errors.
     """
     data = await stream.receive()
     if not data:
@@ -58,11 +61,13 @@ async def read_head(stream: Stream, *, limit: int = MAX_HEAD) -> bytes:
             return b""
     end = _end(data)  # nearly always the whole head comes at once, and nothing else with it
     if not 0 < end <= limit:
-        return await _gathered(stream, data, limit)
-    if end == len(data):
-        return data
-    stream.unread(data[end:])
-    return data[:end]
+        data = await _gathered(stream, data, limit)
+    elif end < len(data):
+        stream.unread(data[end:])
+        data = data[:end]
+    if data.count(b"\n") > MAX_FIELDS:
+        raise BadHead(431, f"the message has more than {MAX_FIELDS} header fields")
+    return data
 
 
 async def _started(stream: Stream, data: bytes) -> bytes:
