@@ -4,13 +4,17 @@
 SHELL := /bin/sh
 PYTHON ?=
 RUN := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE := # the suite starts hundreds of Pythons: what they compile is kept
 
-.PHONY: help demo test lint types layers unit parallel pythons lowest wheel format clean
+.PHONY: help demo test lint unit pythons lowest wheel format clean bench fuzz soak
 
 help:
 	@echo "make demo      the WebSocket example, and the table of which credential went where"
 	@echo "make test      everything that must hold: lint, types, layers, tests, other Pythons, the wheel"
 	@echo "make lint      ruff, mypy --strict and import-linter alone"
+	@echo "make bench     what the proxy and its fixture cost, beside a direct connection (docs/performance.md)"
+	@echo "make fuzz      some minutes of mutated bytes over the wire"
+	@echo "make soak      ten minutes of 500 tunnels that open, talk and break: nothing may grow"
 	@echo "make format    what ruff can put right by itself"
 	@echo "make clean     remove environments, caches and builds"
 
@@ -21,7 +25,6 @@ demo: .venv/examples
 test:
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
-	@$(MAKE) --no-print-directory parallel
 	@$(MAKE) --no-print-directory pythons
 	@$(MAKE) --no-print-directory lowest
 	@$(MAKE) --no-print-directory wheel
@@ -33,18 +36,15 @@ lint: .venv/all
 	$(RUN) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-# One run in the order of the files, measured …
+# In random order on four workers, measured; the clients in one process, in the order of their files, and counted.
 unit: .venv/all
 	$(RUN) -m coverage erase
-	GATEKEEPER_CLIENT_RESULTS=.venv/client-results.json $(RUN) -m coverage run -m pytest -q -p no:randomly
+	$(RUN) -m coverage run -m pytest -q -n 4 --ignore=tests/clients
+	GATEKEEPER_CLIENT_RESULTS=.venv/client-results.json $(RUN) -m coverage run -m pytest -q -p no:randomly tests/clients
 	$(RUN) -m coverage combine -q
 	$(RUN) -m coverage report
 	$(RUN) scripts/coverage_floor.py
 	$(RUN) scripts/client_table.py .venv/client-results.json --check
-
-# … and one in random order on four workers.
-parallel: .venv/all
-	$(RUN) -m pytest -q -n 4
 
 pythons: .venv/all
 	$(RUN) scripts/other_pythons.py
@@ -54,6 +54,17 @@ lowest: .venv/all
 
 wheel: .venv/all
 	$(RUN) scripts/check_wheel.py
+
+# Not part of `make test`: they take minutes, and figures of a busy machine prove nothing. ARGS goes to the script.
+bench: .venv/all
+	$(RUN) benchmarks/bench.py $(ARGS)
+
+fuzz: .venv/all
+	$(RUN) scripts/fuzz_heads.py
+	GATEKEEPER_FUZZ=50 $(RUN) -m pytest -q -p no:randomly --timeout 1800 tests/engine/test_fuzz.py $(ARGS)
+
+soak: .venv/all
+	$(RUN) -W error::ResourceWarning benchmarks/soak.py $(ARGS)
 
 format: .venv/all
 	$(RUN) -m ruff check --fix

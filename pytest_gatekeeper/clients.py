@@ -90,6 +90,7 @@ def connect(
         cause = error.strerror or str(error)
         raise ProxyError(f"the proxy at {join_authority(proxy_host, proxy_port)} cannot be reached: {cause}") from None
     try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what follows a handshake must not wait for its ACK
         sock.sendall(_request(authority, token))
         refusal = _refusal(sock, end)
         sock.settimeout(None)

@@ -32,6 +32,7 @@ class Config(Settings):
         Raises ConfigError for a file that is not there, cannot be read or is larger than 1 MiB, for a directory, and
         as `parse` does.
         """
+        __tracebackhide__ = True
         name = os.fspath(path)
         try:
             with Path(name).open("rb") as file:
@@ -57,6 +58,7 @@ class Config(Settings):
             ConfigError: for whatever production refuses, and for what could never do what it says; with line and
                 dotted key, and never with a credential.
         """
+        __tracebackhide__ = True
         try:
             settings = read_settings(decode(text) if isinstance(text, bytes) else text, name)
         except ConfigError as error:  # without our frames, which hold the text

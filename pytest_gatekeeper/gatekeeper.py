@@ -30,7 +30,7 @@ from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
 from pytest_gatekeeper.config import Config
-from pytest_gatekeeper.errors import ProxyError
+from pytest_gatekeeper.errors import ConfigError, GatekeeperError, ProxyError
 from pytest_gatekeeper.inforce import InForce, SecretsMode
 from pytest_gatekeeper.log import LogWriter
 from pytest_gatekeeper.recorder import Recorder
@@ -79,6 +79,7 @@ class Gatekeeper:
         watch_bypass: bool = True,
         log_streams: bool = False,
     ) -> None:
+        __tracebackhide__ = True
         settings = _settings(config)
         if isinstance(no_proxy, str):
             raise TypeError("no_proxy is a list of host names, not one text")
@@ -95,7 +96,10 @@ class Gatekeeper:
         self._routes = Routes(allow_network=allow_network)
         self._limits = Limits(idle=_positive("idle_timeout", idle_timeout),
                               upstream=_positive("upstream_timeout", upstream_timeout))  # fmt: skip
-        self._in_force = InForce(settings, credentials, secrets, salt)
+        try:
+            self._in_force = InForce(settings, credentials, secrets, salt)
+        except GatekeeperError as error:
+            raise error.with_traceback(None) from None  # frames hold values
         self._lease: Lease | None = None
         self._log: LogWriter | None = None
 
@@ -265,7 +269,11 @@ class Gatekeeper:
 
         Raises ProxyError for a host or a URL that cannot be read.
         """
-        self._routes.add(host, url, ca=b"" if ca is None else pem_of(ca), verify=verify)
+        __tracebackhide__ = True
+        try:
+            self._routes.add(host, url, ca=b"" if ca is None else pem_of(ca), verify=verify)
+        except ProxyError as error:
+            raise error.with_traceback(None) from None  # frames can hold a user of the URL
 
     def trust(self, ca: Trusted) -> None:
         """Trust another authority for all upstreams. Raises ProxyError where there is no certificate."""
@@ -285,7 +293,11 @@ class Gatekeeper:
 
         Raises ConfigError, which never shows the value, for a host or a header that could never match or be sent.
         """
-        return self._in_force.add(host, value, header, grant, prefix, format)
+        __tracebackhide__ = True
+        try:
+            return self._in_force.add(host, value, header, grant, prefix, format)
+        except ConfigError as error:
+            raise error.with_traceback(None) from None  # frames hold the value
 
     # ---- inside
 

@@ -169,7 +169,8 @@ def _checked(key: str, value: object, who: str) -> object:
     try:
         return _CHECKS[key](value)
     except (TypeError, ValueError) as error:
-        shown = "" if key in ("config", "credentials") else f"={value!r}"
+        mistaken = key == "secrets" and len(str(value)) > 8  # for a credential's value, perhaps
+        shown = "" if mistaken or key in ("config", "credentials") else f"={value!r}"
         raise type(error)(f"{who}: {key}{shown} {error}") from None
 
 
