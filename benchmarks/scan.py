@@ -24,11 +24,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
+from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.scan.frames import Deflate, WebSocketProbe, unmasked
 from pytest_gatekeeper._core.scan.inflate import body_probe
-from pytest_gatekeeper._core.model import Rule
-from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.scan.watchlist import Probe, Watchlist
+from pytest_gatekeeper._core.secret import Secret
 
 PIECE = 256 * 1024
 PIECES = 16
