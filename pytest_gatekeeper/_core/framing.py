@@ -207,20 +207,25 @@ def response_body(head: ResponseHead, method: str) -> Body:
 
 
 def _framed(headers: Headers) -> Body | None:
+    length: int | None = None
     for name, value in headers:
-        if len(name) == 17 and name.lower() == "transfer-encoding":
+        size = len(name)
+        if size == 14 and length is None and name.lower() == "content-length":
+            length = _number(value)
+        elif size == 17 and name.lower() == "transfer-encoding":
             if value.strip().lower() != "chunked":
                 raise BodyError("a transfer coding other than chunked")
             return ChunkedBody()
-    length = _length(headers)
     return None if length is None else LengthBody(length)
 
 
 def _length(headers: Headers) -> int | None:
-    for name, value in headers:
-        if len(name) == 14 and name.lower() == "content-length":
-            text = value.partition(",")[0].strip()
-            if not text.isascii() or not text.isdigit():
-                raise BodyError("a Content-Length that is no number")
-            return int(text)
-    return None
+    value = next((value for name, value in headers if len(name) == 14 and name.lower() == "content-length"), None)
+    return None if value is None else _number(value)
+
+
+def _number(value: str) -> int:
+    text = value.partition(",")[0].strip()
+    if not text.isascii() or not text.isdigit():
+        raise BodyError("a Content-Length that is no number")
+    return int(text)

@@ -124,12 +124,10 @@ def _settle(trip: Trip) -> None:
 
 def _part(trip: Trip, upstream: Upstream, response: ResponseHead, body: Body) -> None:
     """Keep the upstream's connection where it can be used again (RFC 9112 section 9.3), else close it."""
-    tokens = {
-        token.strip().lower()
-        for name, value in response.headers
-        if len(name) == 10 and name.lower() == "connection"
-        for token in value.split(",")
-    }
+    tokens: set[str] = set()
+    for name, value in response.headers:
+        if len(name) == 10 and name.lower() == "connection":
+            tokens.update(token.strip().lower() for token in value.split(","))
     lasting = response.version != "1.0" or "keep-alive" in tokens
     if lasting and "close" not in tokens and trip.body.done and not isinstance(body, OpenBody):
         trip.connection.upstreams.keep(trip.plan.destination, upstream)
