@@ -1,6 +1,6 @@
 """Run the rooms' tests on the other Pythons that the package supports, each in an environment of its own.
 
-    python scripts/other_pythons.py             # each supported version but the one that runs this
+    python scripts/other_pythons.py             # each supported version but the one that runs this, and the oldest
     python scripts/other_pythons.py --lowest    # the oldest version, with every dependency at its lower bound
 
 A version that this machine lacks is skipped, with a line that says so; not so with ``GATEKEEPER_ALL_PYTHONS=1``, where
@@ -51,7 +51,7 @@ def main() -> None:
         passed = [run_suite(SUPPORTED[0], ROOT / ".venvs" / "lowest", "--lowest")]
     else:
         this = "{}.{}".format(*sys.version_info)
-        passed = [run_suite(version, ROOT / ".venvs" / version) for version in SUPPORTED if version != this]
+        passed = [run_suite(version, ROOT / ".venvs" / version) for version in SUPPORTED[1:] if version != this]
     if not all(passed):
         raise SystemExit("the suite failed on another Python (see above)")
 

@@ -32,6 +32,10 @@ from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.origin import Origin
 from pytest_gatekeeper.toolfiles import TOOLS, java_variables, tool_variables, wget_variables
 
+writes_stores = pytest.mark.skipif(
+    not hasattr(pkcs12, "serialize_java_truststore"), reason="this cryptography writes no Java trust store"
+)
+
 NAME = "api.nowhere.invalid"
 URL = f"https://{NAME}/"
 TOKEN = "t0ken of/the:proxy"
@@ -283,6 +287,7 @@ def test_a_proxy_that_says_nothing_or_is_not_there_is_told(
 # ------------------------------------------------------------------ files
 
 
+@writes_stores
 def test_java_gets_a_store_and_options(proxy: Gatekeeper, write: Callable[[str, bytes], str]) -> None:
     """What JAVA_TOOL_OPTIONS held stays in front; the store holds the authority alone."""
     variables = java_variables(proxy.host, proxy.port, proxy.ca.pem, write, existing="-Xmx64m")
@@ -297,6 +302,7 @@ def test_java_gets_a_store_and_options(proxy: Gatekeeper, write: Callable[[str, 
     assert [entry.certificate for entry in held.additional_certs] == [x509.load_pem_x509_certificate(proxy.ca.pem)]
 
 
+@writes_stores
 def test_java_gets_hosts_to_reach_directly_in_its_own_spelling(proxy: Gatekeeper) -> None:
     """Names with those below them; an address as it is; a network cannot be said. A path with a space is quoted."""
     direct = ["x.invalid", ".y.invalid", "10.0.0.1", "10.0.0.0/8"]
@@ -306,6 +312,7 @@ def test_java_gets_hosts_to_reach_directly_in_its_own_spelling(proxy: Gatekeeper
     assert '"-Djavax.net.ssl.trustStore=/a b/truststore.p12" ' in options
 
 
+@writes_stores
 def test_a_certificate_that_cannot_be_read_is_left_out(proxy: Gatekeeper, write: Callable[[str, bytes], str]) -> None:
     """Bundles hold such ones; the others are in the store."""
     broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
@@ -317,7 +324,7 @@ def test_a_certificate_that_cannot_be_read_is_left_out(proxy: Gatekeeper, write:
 
 def test_an_old_cryptography_is_told(monkeypatch: pytest.MonkeyPatch, write: Callable[[str, bytes], str]) -> None:
     """With the way out."""
-    monkeypatch.delattr(pkcs12, "serialize_java_truststore")
+    monkeypatch.delattr(pkcs12, "serialize_java_truststore", raising=False)
     with pytest.raises(ProxyError, match="pip install -U cryptography"):
         java_variables("127.0.0.1", 1, b"", write)
 
@@ -379,6 +386,7 @@ def compiles() -> bool:
     return "jdk.compiler" in modules.stdout and "java.net.http" in modules.stdout
 
 
+@writes_stores
 @pytest.mark.parametrize("proxy", ["open"], indirect=True)  # Java has no place for the token
 def test_java_gets_through(proxy: Gatekeeper, write: Callable[[str, bytes], str], tmp_path: Path) -> None:
     """Its own HttpClient, by the variable alone."""
@@ -392,6 +400,7 @@ def test_java_gets_through(proxy: Gatekeeper, write: Callable[[str, bytes], str]
     assert done.stdout.split() == ["200"]
 
 
+@writes_stores
 def test_the_proxys_variables_come_with_those_of_tools(proxy: Gatekeeper) -> None:
     """`env_with` adds to `env`, in files that can be read; a tool that there is not is refused by name."""
     variables = proxy.env_with(*TOOLS)
