@@ -171,6 +171,7 @@ class TestLedger:
             "requests": 1,
             "upgrades": 0,
             "scanned": True,
+            "canary": False,
         }
         for number in range(10_000):
             facts = [{**fact, "tests": [f"test_{number}"]}]

@@ -52,8 +52,9 @@ def denied(destination: Destination, close: bool) -> Refused:
     """407: the network policy does not permit the destination."""
     host = destination.host
     pattern = host if destination.port in (80, 443) else f"{host}:{destination.port}"
+    where = host if destination.port in (80, 443) else f"{host} on port {destination.port}"
     text = (
-        f'{host} is not allowed by the network policy: add "{pattern}" to network.allow (a pattern without a port'
+        f'{where} is not allowed by the network policy: add "{pattern}" to network.allow (a pattern without a port'
         " covers ports 80 and 443), or use policy: permissive."
     )
     answer = _text(407, text, (("X-Moat-Blocked", "request-rule"), ("Proxy-Authenticate", "Moat-Policy")))

@@ -64,6 +64,8 @@ def split_authority(text: str) -> tuple[str, int | None]:
     An IPv6 address without brackets is read with a port where that is possible: `::1:443` is port 443 of `::1`.
     Raises ValueError for what is no host: an empty one, a user, a scheme, a percent sign, a port out of range.
     """
+    if "/" in text:
+        raise ValueError("a host has no scheme and no path")
     if text.startswith("["):
         host, closed, rest = text[1:].partition("]")
         if not closed or not _is_ipv6(host) or rest[:1] not in ("", ":"):

@@ -24,7 +24,7 @@ class _Entry:
         self.name = rule.header
         self.send = text if text.isascii() else text.encode("utf-8", "surrogateescape").decode("latin-1")
         self.show = _shown(rule, text)
-        self.injection = Injection(rule.header, rule.grant, rule.id, rule.secret, rule.header_value)
+        self.injection = Injection(rule.header, rule.grant, rule.id, rule.secret, rule.header_value, rule.canary)
 
 
 def _shown(rule: Rule, text: str) -> str:

@@ -166,13 +166,14 @@ class Rule:
 
 
 class Injection(NamedTuple):
-    """A credential that was put into one request."""
+    """A credential that was put into one request; `canary`: its value is made up."""
 
     header: str
     grant: str
     rule: str
     secret: Secret
     header_value: Secret
+    canary: bool = False
 
 
 class Violation(NamedTuple):

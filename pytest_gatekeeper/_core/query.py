@@ -206,11 +206,12 @@ class Wanted:
             found.append(f"its header is {injection.header}")
         if self.grant is not None and injection.grant != self.grant:
             found.append(f"its grant is {injection.grant!r}")
+        made_up = "expected; a canary took its place, see --gatekeeper-secrets" if injection.canary else ""
         if self.value is not None and injection.secret != self.value:
-            hint = "the header's; compare it with header_value=" if injection.header_value == self.value else ""
+            hint = "the header's; compare it with header_value=" if injection.header_value == self.value else made_up
             found.append(_unequal("value", injection.secret, self.value, hint))
         if self.header_value is not None and injection.header_value != self.header_value:
-            hint = "the source's; compare it with value=" if injection.secret == self.header_value else ""
+            hint = "the source's; compare it with value=" if injection.secret == self.header_value else made_up
             found.append(_unequal("header value", injection.header_value, self.header_value, hint))
         return found
 

@@ -194,7 +194,7 @@ def _used(rule: Fact) -> bool:
 
 def _rule(rule: Fact) -> Fact:
     first = {name: rule[name] for name in ("id", "pattern", "header", "grant")}
-    rest = {name: rule[name] for name in ("hosts", "requests", "upgrades", "tests", "scanned")}
+    rest = {name: rule[name] for name in ("hosts", "requests", "upgrades", "tests", "scanned", "canary")}
     return {**first, "used": _used(rule), **rest}
 
 

@@ -67,6 +67,7 @@ class RuleUse:
         requests: that it was sent with, upgrades not counted.
         upgrades: that it was sent with.
         tests: in how many tests it was sent.
+        canary: whether its value was made up in any test, since its source was not read.
         scanned: whether its secret is looked for where it does not belong; one of less than 8 characters is not.
     """
 
@@ -79,6 +80,7 @@ class RuleUse:
     upgrades: int = 0
     tests: int = 0
     scanned: bool = True
+    canary: bool = False
 
     @property
     def used(self) -> bool:
@@ -101,6 +103,8 @@ def scope_facts(rules: Iterable[Rule], exchanges: Iterable[Exchange], test_id: s
         (rule.id, rule.header, rule.grant): _unused(rule.pattern, rule.header, rule.grant, rule.id, bool(scanned(rule)))
         for rule in rules
     }
+    for rule in rules:
+        facts[rule.id, rule.header, rule.grant]["canary"] |= rule.canary
     for exchange in exchanges:
         for injection in exchange.injections:
             key = (injection.rule, injection.header, injection.grant)
@@ -116,7 +120,7 @@ def scope_facts(rules: Iterable[Rule], exchanges: Iterable[Exchange], test_id: s
 def _unused(pattern: str, header: str, grant: str, id: str, watched: bool = True) -> Fact:
     return {
         "pattern": pattern, "header": header, "grant": grant, "id": id,
-        "hosts": set(), "requests": 0, "upgrades": 0, "tests": set(), "scanned": watched,
+        "hosts": set(), "requests": 0, "upgrades": 0, "tests": set(), "scanned": watched, "canary": False,
     }  # fmt: skip
 
 
@@ -139,6 +143,7 @@ def merge(*facts: Iterable[Fact]) -> list[Fact]:
         joined["hosts"].update(fact["hosts"])
         joined["tests"].update(fact["tests"])
         joined["scanned"] &= fact["scanned"]
+        joined["canary"] |= fact["canary"]
     ordered = sorted(merged.items(), key=lambda item: _rank(item[0]))
     return [_settled(fact) for _, fact in ordered]
 
@@ -191,6 +196,7 @@ def rows(*facts: Iterable[Fact]) -> list[RuleUse]:
         RuleUse(
             fact["pattern"], fact["header"], fact["grant"], fact["id"], tuple(fact["hosts"]),
             fact["requests"], fact["upgrades"], len(fact["tests"]), fact["scanned"],
+            fact["canary"],
         )
         for fact in merge(*facts)
     ]  # fmt: skip
@@ -209,16 +215,21 @@ def render(rules: Sequence[RuleUse], width: int, findings: Sequence[Fact] = ()) 
     lines = _wide(rules) if rules else ["no rules"]
     if any(len(line) > width for line in lines):
         lines = _narrow(rules, width)
-    return [*lines, *_told(findings, width), *_unscanned(rules, width)]
+    return [*lines, *_told(findings, width), *_remarks(rules, width)]
 
 
-def _unscanned(rules: Sequence[RuleUse], width: int) -> list[str]:
-    """Said once, for all rules together."""
-    short = [rule.id + (f" ({plain(rule.grant)})" if rule.grant else "") for rule in rules if not rule.scanned]
-    if not short:
-        return []
-    text = f"not scanned for leaks, since the secret is shorter than 8 characters: {', '.join(short)}"
-    return textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
+def _remarks(rules: Sequence[RuleUse], width: int) -> list[str]:
+    """What is said once for all rules that it is true of."""
+    texts = (
+        ("made up (canary), since the source is not read in this mode", [rule for rule in rules if rule.canary]),
+        ("not scanned for leaks, since the secret is shorter than 8 characters", [r for r in rules if not r.scanned]),
+    )
+    lines: list[str] = []
+    for text, meant in texts:
+        if meant:
+            named = ", ".join(rule.id + (f" ({plain(rule.grant)})" if rule.grant else "") for rule in meant)
+            lines += textwrap.wrap(f"{text}: {named}", width, subsequent_indent="    ", break_on_hyphens=False)
+    return lines
 
 
 def _names(rule: RuleUse) -> tuple[str, str, str]:

@@ -130,7 +130,8 @@ def _credentials(exchange: Exchange) -> str:
 
 def _tunnel_fate(tunnel: Tunnel) -> list[str]:
     if tunnel.denied or tunnel.error:
-        return ["denied by policy" if tunnel.denied else "", f"failed: {tunnel.error}" if tunnel.error else ""]
+        parts = ("denied by policy" if tunnel.denied else "failed", tunnel.error)
+        return [": ".join(part for part in parts if part)]
     if tunnel.exchanges:
         return [f"carried {numbered(len(tunnel.exchanges), 'exchange')}"]
     return ["no request came through it" if tunnel.closed else "no request came through it yet"]

@@ -59,13 +59,19 @@ def add_section(run: Run, report: pytest.TestReport) -> None:
 def _told(run: Run) -> Iterator[str]:
     from pytest_gatekeeper._core.telling import numbered, table
 
+    told = False
     for watch in run.watches:
         recorder, older = watch.recorder, watch.older
-        if not older:
-            yield recorder.describe(_LINES) or "no request reached the proxy: does the client read HTTPS_PROXY?"
-        elif records := recorder.records[older:]:
-            yield f"after {numbered(older, 'record')} of earlier tests:"
-            yield from table(records, limit=_LINES, latest=True)
+        lines = [] if older else recorder.describe(_LINES).splitlines()
+        if records := recorder.records[older:] if older else ():
+            lines = [f"after {numbered(older, 'record')} of earlier tests:"]
+            lines += table(records, limit=_LINES, latest=True)
+        if lines and len(run.watches) > 1:
+            yield f"{watch.name}:"
+        told = told or bool(lines)
+        yield from lines
+    if not told:
+        yield "no request reached the proxy: does the client read HTTPS_PROXY?"
 
 
 def print_scope(run: Run, reporter: pytest.TerminalReporter) -> None:

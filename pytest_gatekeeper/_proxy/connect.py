@@ -110,8 +110,7 @@ async def _refuse(connection: Connection, head: RequestHead, refused: Refused) -
     tunnel = Tunnel(lease.next_tunnel(), lease.shown(host), port or 0)
     tunnel.status = refused.status
     tunnel.denied = bool(refused.deny_reason)
-    if not tunnel.denied:
-        tunnel.error = refused.body.strip()
+    tunnel.error = lease.shown(refused.body.strip())
     tunnel.closed = "error"
     if refused.logged:
         log_refusal(connection, head, refused, request_id=new_request_id())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ssl
 import threading
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from pytest_gatekeeper._core.hosts import (
     HostTable,
@@ -140,7 +139,7 @@ class Routes:
             raise NoRoute(
                 f"{host} has no route, and the network is closed. Lead it somewhere with"
                 f' gatekeeper_origin.serve("{host}") or proxy.route("{host}", URL), or open the network with'
-                " --gatekeeper-allow-network."
+                " --gatekeeper-allow-network (exec and serve: --origin, --route, --allow-network)."
             )
         return self._target(host, port, scheme == "https", host, b"", verify=True, routed=False)
 
@@ -183,9 +182,7 @@ def _read_url(url: str) -> _Route:
 
 
 def _shown(url: str) -> str:
-    """The URL without what could be a credential."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "…"
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.scheme else url.rpartition("@")[2]
+    """The URL without what could be a credential: user, path and query."""
+    scheme, separator, rest = url.partition("://")
+    authority = (rest if separator else url).partition("?")[0].partition("/")[0].rpartition("@")[2]
+    return f"{scheme}://{authority}" if separator else authority

@@ -59,7 +59,7 @@ def test_an_authority_is_taken_apart(text: str, expected: tuple[str, int | None]
 )  # fmt: skip
 def test_an_authority_that_names_no_host_is_refused(text: str) -> None:
     """What is no host, or has a port that is none, is a ValueError, and the text is not repeated in it."""
-    with pytest.raises(ValueError, match=r"host name|port|brackets") as caught:
+    with pytest.raises(ValueError, match=r"host name|port|brackets|scheme") as caught:
         split_authority(text)
     assert not text or text not in str(caught.value)
 

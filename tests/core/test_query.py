@@ -244,3 +244,11 @@ class TestWanted:
         """The values to compare with are known, so that texts can hide them."""
         assert Wanted(value="one", header_value="two").secrets == (Secret("one"), Secret("two"))
         assert Wanted(grant="api").secrets == ()
+
+
+def test_a_canary_is_named_as_the_cause() -> None:
+    """A value that differs since it was made up says so; a real one that differs does not."""
+    real = Injection("X-Api-Key", "api", "credentials[0]", Secret("one-value"), Secret("one-value"))
+    for wanted in (Wanted(value="another"), Wanted(header_value="another")):
+        assert not any("canary" in text for text in wanted.misses(real))
+        assert any("a canary took its place" in text for text in wanted.misses(real._replace(canary=True)))

@@ -162,11 +162,13 @@ class TestDocument:
         assert made["rules"] == [
             {
                 "id": "credentials[0]", "pattern": "*.example.com", "header": "X-Api-Key", "grant": "api", "used": True,
-                "hosts": ["api.example.com"], "requests": 1, "upgrades": 0, "tests": ["test_a"], "scanned": True,
+                "hosts": ["api.example.com"], "requests": 1, "upgrades": 0, "tests": ["test_a"],
+                "scanned": True, "canary": False,
             },
             {
                 "id": "credentials[1]", "pattern": "idle.example.com", "header": "Authorization", "grant": "",
-                "used": False, "hosts": [], "requests": 0, "upgrades": 0, "tests": [], "scanned": True,
+                "used": False, "hosts": [], "requests": 0, "upgrades": 0, "tests": [],
+                "scanned": True, "canary": False,
             },
         ]  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -56,11 +57,13 @@ class TestScopeFacts:
         assert scope_facts([WS, API], exchanges, "test_a") == [
             {
                 "pattern": "ws.example.com", "header": "Authorization", "grant": "ws-api", "id": "credentials[0]",
-                "hosts": ["ws.example.com"], "requests": 1, "upgrades": 1, "tests": ["test_a"], "scanned": True,
+                "hosts": ["ws.example.com"], "requests": 1, "upgrades": 1, "tests": ["test_a"],
+                "scanned": True, "canary": False,
             },
             {
                 "pattern": "*.internal.example.com", "header": "X-Api-Key", "grant": "", "id": "credentials[1]",
-                "hosts": [], "requests": 0, "upgrades": 0, "tests": [], "scanned": True,
+                "hosts": [], "requests": 0, "upgrades": 0, "tests": [],
+                "scanned": True, "canary": False,
             },
         ]  # fmt: skip
 
@@ -231,3 +234,12 @@ def test_a_secret_that_is_too_short_to_be_scanned_is_said_once() -> None:
 
 def _valued(id: str, pattern: str, value: str) -> Rule:
     return Rule(id, pattern, "X-Key", "api", Secret(value), Secret(value))
+
+
+def test_a_canary_is_said_to_be_one() -> None:
+    """In the place of a value that was not read; a real one is not mentioned."""
+    made_up = replace(_valued("credentials[0]", "a.example.com", "eight-chars"), canary=True)
+    real = _valued("credentials[1]", "b.example.com", "nine-chars")
+    lines = render(rows(scope_facts([made_up, real], [], "test_a")), 120)
+    assert lines[-1] == "made up (canary), since the source is not read in this mode: credentials[0] (api)"
+    assert not any("canary" in line for line in render(rows(scope_facts([real], [], "test_a")), 120))
