@@ -145,9 +145,11 @@ class Gatekeeper:
         if self._watching is not None:
             self._watching.stop()
         try:
-            self._listener.release(self._lease)
-            if self._shared is None:
-                self._listener.close()
+            try:
+                self._listener.release(self._lease)
+            finally:
+                if self._shared is None:
+                    self._listener.close()
         finally:
             self._in_force.close()
             if self._log is not None:

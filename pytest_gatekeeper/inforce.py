@@ -57,6 +57,7 @@ class InForce:
         self._lock = threading.Lock()
         self._lease: Lease | None = None
         self._added: tuple[Rule, ...] = ()
+        self._past: tuple[Rule, ...] = ()  # whose values were secrets, and are
         own = [read_credential(item, f"credentials[{index}]") for index, item in enumerate(credentials)]
         numbered = keyed(settings, own)
         self._vault = Vault(
@@ -75,9 +76,10 @@ class InForce:
         """What follows from the rules of now: the terms, what hides their secrets, and what looks for them."""
         rules = (*self._rules, *self._added)
         token = self._settings.proxy.auth_token
-        secrets = [secret for rule in rules for secret in (rule.secret, rule.header_value)]
+        known = (*rules, *self._past)
+        secrets = [secret for rule in known for secret in (rule.secret, rule.header_value)]
         terms = Terms(RuleBook(rules), self._policy, token, self._settings.log.capture_headers)
-        return terms, Redactor([*secrets, token] if token else secrets), Watchlist(rules)
+        return terms, Redactor([*secrets, token] if token else secrets), Watchlist(known)
 
     def hold(self, lease: Lease) -> None:
         """What changes from now on is in force in this lease."""
@@ -93,6 +95,8 @@ class InForce:
         self, host: str, value: str | Secret, header: str, grant: str, prefix: str, format: Literal["", "basic"]
     ) -> Rule:
         """One more rule, from now on. Raises ConfigError, which never shows the value."""
+        if not isinstance(value, (str, Secret)):
+            raise TypeError(f"the value of a credential is text or a Secret, not {type(value).__name__}")
         secret = value if isinstance(value, Secret) else Secret(value)
         if not secret:
             raise ConfigError("add_credential needs a value that is not empty", key="value")
@@ -112,6 +116,7 @@ class InForce:
     def _refreshed(self, rules: tuple[Rule, ...]) -> None:
         """A source has given another value."""
         with self._lock:
+            self._past += tuple(rule for rule in self._rules if rule not in rules)
             self._rules = rules
             self.recorder.set_rules(rules)
             self._apply()

@@ -144,7 +144,7 @@ def _at_listener(head: RequestHead, found: Survey, terms: Terms) -> _Aim | Refus
 
 def _method_refused(method: str, destination: Destination | None) -> Refused | None:
     """The answer to a method that must not be forwarded."""
-    if method == "TRACE":
+    if method.upper() in ("TRACE", "TRACK"):
         violation = Violation("trace", "TRACE would have the upstream send the credential back", "refused with 405")
         return answers.not_allowed("TRACE is refused: it reflects injected credentials.", destination, violation)
     if method == "PRI":

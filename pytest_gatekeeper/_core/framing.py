@@ -97,6 +97,7 @@ class OpenBody:
 
 
 _SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 _MAX_LINE = 4096
 _MAX_TRAILERS = 65536
 
@@ -176,8 +177,8 @@ class ChunkedBody:
     def _trailer(self, data: bytes, at: int) -> int:
         line, at = self._line(data, at)
         if line is not None:
-            if not line.endswith(b"\r\n"):
-                raise BodyError("a trailer of the body does not end with CRLF")
+            if line != b"\r\n" and not _TRAILER_LINE.fullmatch(line):
+                raise BodyError("a trailer of the body is no header field (RFC 9112 section 5)")
             self._trailer_size += len(line)
             if self._trailer_size > _MAX_TRAILERS:
                 raise BodyError("the trailers of the body are too long")

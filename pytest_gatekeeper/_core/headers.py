@@ -130,7 +130,9 @@ def _protocols(value: str) -> str:
     """An Upgrade field without h2c, which would put the connection out of sight."""
     if "h2c" not in value.lower():
         return value
-    return ", ".join(item for part in value.split(",") if (item := part.strip(" \t")) and item.lower() != "h2c")
+    return ", ".join(
+        item for part in value.split(",") if (item := part.strip(" \t")) and item.lower().partition("/")[0] != "h2c"
+    )
 
 
 def forwarded(headers: Headers, found: Survey, host: str | None, in_tunnel: bool) -> Headers:

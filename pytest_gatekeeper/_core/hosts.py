@@ -23,7 +23,12 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _MAX_NAME = 254  # RFC 1035 section 3.1, with a trailing dot
 _CACHED = 4096  # hosts that a table remembers
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052
+_WRAPPING = tuple(  # IPv6 networks whose last 32 bits are an IPv4 address
+    map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))
+)  # RFC 6052, RFC 8215, RFC 4291 section 2.5.5.1, RFC 2765 section 2.1
+_METADATA = frozenset(  # where clouds serve metadata beside 169.254.169.254: AWS, Google, Alibaba, Oracle, Azure
+    map(ip_address, ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"))
+)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -114,7 +119,9 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
-        if address in _NAT64:
+        if address.sixtofour is not None:
+            return address.sixtofour
+        if any(address in network for network in _WRAPPING) and int(address) > 1:
             return IPv4Address(int(address) & 0xFFFFFFFF)
     return address
 
@@ -129,9 +136,9 @@ def is_loopback(host: str) -> bool:
 
 
 def is_link_local(address: str) -> bool:
-    """Whether an address is in 169.254.0.0/16 or fe80::/10, where clouds serve their metadata; a name never is."""
+    """Whether an address is in 169.254.0.0/16 or fe80::/10, or one where clouds serve metadata; a name never is."""
     found = _address(address)
-    return found is not None and found.is_link_local
+    return found is not None and (found.is_link_local or found in _METADATA)
 
 
 class HostTable(Generic[T]):

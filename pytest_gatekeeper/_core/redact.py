@@ -142,7 +142,13 @@ class Redactor:
         """The text with every secret in it blanked."""
         if not self.suspects(text):
             return text
-        found = [(*match.span(), needle) for needle in self._needles for match in needle.expression.finditer(text)]
+        views = [text]
+        if "%" in text:
+            views.append(unquote(text, "latin-1"))
+        if "\\" in text:
+            views.append(_from_json(text))
+        there = [needle for needle in self._needles if any(form in view for view in views for form in needle.plain)]
+        found = [(*match.span(), needle) for needle in there for match in needle.expression.finditer(text)]
         found.sort(key=lambda span: (span[0], -span[1]))
         parts = []
         done = 0

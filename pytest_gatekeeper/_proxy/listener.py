@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import selectors
 import socket
 
 from pytest_gatekeeper._core.hosts import join_authority
@@ -22,6 +23,7 @@ from pytest_gatekeeper.errors import ProxyError
 __all__ = ["Listener"]
 
 BACKLOG = 1024
+SETTLE_LIMIT = 0.5  # seconds for connections that are being accepted when a holder changes
 LATE_LIMIT = 2.0  # seconds that a connection without a holder may take
 MAX_LATE = 1000  # that are remembered
 _LATE = (
@@ -52,25 +54,28 @@ class Listener:
         self._lease: Lease | None = None
         self._server: asyncio.Server | None = None
         self._late: list[Late] = []
+        self._in_flight = 0  # accepted, and not yet a connection
         self._strays: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Accept connections."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: TcpStream(self._admit), sock=self._socket, backlog=BACKLOG)
+        self._server = await loop.create_server(self._accepted, sock=self._socket, backlog=BACKLOG)
 
     async def hold(self, lease: Lease) -> None:
         """From now on connections belong to `lease`. Raises ProxyError while another one holds the port."""
         if self._lease is not None:
             raise ProxyError("another Gatekeeper holds this port")
+        await self._settle()  # what came before is late
         self._lease = lease
         late, self._late = self._late, []
         for record in late:
             lease.tell(record)
 
     async def release(self, lease: Lease) -> None:
-        """The lease is over: cut its connections. Those that come from now on are late."""
+        """The lease is over: cut its connections, those that wait to be accepted as well. Later ones are late."""
         if self._lease is lease:
+            await self._settle()
             self._lease = None
         await lease.end()
 
@@ -92,9 +97,25 @@ class Listener:
         if self._strays:
             await asyncio.wait(set(self._strays), timeout=1.0)
 
+    async def _settle(self) -> None:
+        """Take in every connection that is there by now, so that it counts for whoever holds the port now."""
+        if self._server is None:
+            return
+        end = asyncio.get_running_loop().time() + SETTLE_LIMIT
+        turns = 0
+        while turns < 3 and asyncio.get_running_loop().time() < end:
+            waiting = self._in_flight > 0 or _readable(self._socket)
+            turns = 0 if waiting else turns + 1  # one turn from being accepted to being made, one more to be sure
+            await asyncio.sleep(0)
+
     # ---- connections
 
+    def _accepted(self) -> TcpStream:
+        self._in_flight += 1
+        return TcpStream(self._admit)
+
     def _admit(self, tcp: TcpStream) -> None:
+        self._in_flight -= 1
         loop = asyncio.get_running_loop()
         lease = self._lease
         if self._server is None:
@@ -128,3 +149,10 @@ class Listener:
         finally:
             timer.cancel()
             tcp.close()
+
+
+def _readable(sock: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_READ)
+        return bool(selector.select(0))

@@ -89,9 +89,12 @@ def piece(source: Stream, body: Body, data: bytes) -> bytes:
 def look(watch: Watch | None, body: Body, data: bytes) -> None:
     """Have the data bytes of the piece that was counted last looked at."""
     if watch is not None:
-        view = memoryview(data)
-        for start, end in body.payload():
-            watch.feed(view[start:end])
+        spans = body.payload()
+        if len(spans) == 1:
+            start, end = spans[0]
+            watch.feed(memoryview(data)[start:end])
+        elif spans:
+            watch.feed(b"".join([data[start:end] for start, end in spans]))
 
 
 def payload(body: Body, data: bytes) -> bytes:

@@ -8,8 +8,10 @@ whose texts are fit for the answer's body: what could not be reached, why, and t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
+import threading
 from typing import Any
 
 from pytest_gatekeeper._core.hosts import is_address, is_link_local, is_loopback, join_authority
@@ -210,9 +212,10 @@ def _look_up(host: str, port: int) -> list[tuple[Any, ...]]:
 async def _addresses(host: str, target: Target) -> list[str]:
     if is_address(target.host):
         return [target.host]
-    loop = asyncio.get_running_loop()
+    if is_loopback(target.host):  # RFC 6761 section 6.3: nobody is asked
+        return ["127.0.0.1", "::1"]
     try:
-        found = await loop.run_in_executor(None, _look_up, target.host, target.port)
+        found = await _looked_up(target.host, target.port)
     except OSError as error:
         cause = f"the name does not resolve ({error.strerror or 'unknown'})"
         advice = f'proxy.route("{host}", URL) leads it somewhere.'
@@ -220,6 +223,31 @@ async def _addresses(host: str, target: Target) -> list[str]:
     except UnicodeError:
         raise Unreachable(_trouble(host, target, "the name is no host name"), address=target.address) from None
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+async def _looked_up(host: str, port: int) -> list[tuple[Any, ...]]:
+    """What the resolver says. It cannot be interrupted, so it has a daemon thread that nobody waits for at exit."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+
+    def tell(found: list[tuple[Any, ...]] | Exception) -> None:
+        if answer.done():
+            return
+        if isinstance(found, Exception):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    def work() -> None:
+        try:
+            found: list[tuple[Any, ...]] | Exception = _look_up(host, port)
+        except (OSError, UnicodeError) as error:
+            found = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, found)
+
+    threading.Thread(target=work, name="gatekeeper-resolver", daemon=True).start()
+    return await answer
 
 
 def _tcp_cause(error: OSError) -> str:

@@ -229,3 +229,17 @@ def test_a_table_forgets_hosts_and_answers_the_same(monkeypatch: pytest.MonkeyPa
     for letter in string.ascii_lowercase:
         assert table.lookup(f"{letter}.example.com") == ("*.example.com", (1,))
         assert len(table._known) <= 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254", "fe80::1", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192",
+        "168.63.129.16", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a9fe:a9fe", "2002:a9fe:a9fe::1",
+        "::169.254.169.254", "::ffff:0:169.254.169.254",
+    ],
+)  # fmt: skip
+def test_metadata_addresses_are_known_in_every_form(address: str) -> None:
+    """Link-local ones and those of clouds, however they are wrapped; their neighbours are not."""
+    assert is_link_local(address)
+    assert not any(map(is_link_local, ("10.0.0.1", "100.100.100.201", "2001:db8::1", "::1", "::", "2002:a00:1::1")))

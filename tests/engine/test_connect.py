@@ -151,6 +151,7 @@ def test_policy_keeps_the_connection(make_world: Callable[..., World]) -> None:
     assert client.do().body == b"ok"
     denied, opened = world.tunnels
     assert (denied.status, denied.denied, denied.closed) == (407, True, "error")
+    assert denied.error is not None
     assert 'add "evil.example.com" to network.allow' in denied.error
     assert (opened.status, opened.denied) == (200, False)
     denial = [line for line in world.lines if line.get("denied") or line["msg"] == "policy denial"]

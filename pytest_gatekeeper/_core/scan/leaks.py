@@ -87,8 +87,9 @@ class LeakScan:
             head: as the client sent it.
             injections: what the proxy put into the head that it sent instead.
         """
-        if self._clear(head.headers, head.target):
+        if self._clear(head.headers, f"{head.method}\n{head.target}"):
             return
+        self._text("upstream", "method", head.method)
         self._text("upstream", "target", head.target)
         self._fields("upstream", "header", head.headers, {injection.header.lower() for injection in injections})
 
@@ -138,7 +139,7 @@ class LeakScan:
     def upgraded(self, head: ResponseHead) -> tuple[Watch, Watch]:
         """Watches what follows a 101: of the client, and of the upstream."""
         protocols = [value.strip().lower() for name, value in head.headers if name.lower() == "upgrade"]
-        if protocols != ["websocket"]:
+        if protocols[:1] != ["websocket"]:
             return self._watch("upstream", self._plain()), self._watch("client", self._plain())
         client = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=True))
         upstream = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=False))
