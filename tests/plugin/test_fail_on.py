@@ -199,7 +199,7 @@ def test_the_marker_beats_the_command_line(pytester: pytest.Pytester, asked: str
 def test_the_way_out_that_is_told_works(pytester: pytest.Pytester) -> None:
     """The marker that the text proposes makes the test pass, and only for what was found."""
     pytester.makepyfile(one_test("leak"))
-    (marker,) = re.findall(r"@pytest\.mark\.gatekeeper\(.*?\)", run(pytester).stdout.str())
+    (marker,) = set(re.findall(r"@pytest\.mark\.gatekeeper\(.*?\)", run(pytester).stdout.str()))  # CI shows it twice
     pytester.makepyfile(one_test("leak", marker))
     run(pytester).assert_outcomes(passed=1)
     pytester.makepyfile(VIOLATION.replace("def test_it", f"import pytest\n{marker}\ndef test_it") % "evil.example.com")
