@@ -2,17 +2,103 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 
 from pytest_gatekeeper._core.secret import fingerprint_key, share_fingerprint_key
 
 Finished = subprocess.CompletedProcess[str]
+
+ROOT = Path(__file__).resolve().parent.parent
+OWN = ("PYTEST_", "PY_COLORS", "NODE_TEST_")
+
+
+def a_shells_environ() -> dict[str, str]:
+    """The environment without what this run set for itself."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(OWN)}
+
+
+def copied(name: str, folder: Path) -> Path:
+    """An example, away from the checkout."""
+    skipped = shutil.ignore_patterns("node_modules", "__pycache__")
+    return Path(shutil.copytree(ROOT / "examples" / name, folder / name, ignore=skipped))
+
+
+def row(output: str, grant: str) -> list[str]:
+    """The cells of a grant's row in the scope table, columns being two blanks apart."""
+    rows = [re.split(r"\s{2,}", line.strip()) for line in output.splitlines()]
+    (found,) = [cells for cells in rows if len(cells) > 3 and cells[2] == grant]
+    return found
+
+
+def script(name: str) -> ModuleType:
+    """One of `scripts/` as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: object) -> ModuleType:
+    """A module in the place of one that is not installed, or of another version."""
+    module = ModuleType(name)
+    vars(module).update(attributes)
+    monkeypatch.setitem(sys.modules, name, module)
+    return module
+
+
+# ---- HTTP/1.1 as it is on the wire
+
+CHUNK = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r\n")
+
+
+class Ended(ConnectionError):
+    """The other end finished too early."""
+
+
+class Message(NamedTuple):
+    """A message as it came: its head's bytes, its start line, its fields in order, its body without framing."""
+
+    raw: bytes
+    start: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, head: bytes) -> Message:
+        """A head with the empty line that ends it; the body is another matter."""
+        start, *lines = head[:-4].decode("latin-1").split("\r\n")
+        headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
+        return cls(head, start, headers, b"")
+
+    @property
+    def status(self) -> int:
+        """Of an answer."""
+        return int(self.start.split(" ")[1])
+
+    @property
+    def target(self) -> str:
+        """Of a request."""
+        return self.start.split(" ")[1]
+
+    def all(self, name: str) -> list[str]:
+        """Every value of a field."""
+        return [value for key, value in self.headers if key.lower() == name.lower()]
+
+    def get(self, name: str) -> str:
+        """The values of a field, comma-joined."""
+        return ", ".join(self.all(name))
 
 
 @pytest.fixture(autouse=True)
@@ -28,11 +114,10 @@ def run_pytest() -> Callable[..., Finished]:
     """Run pytest in a folder as a stranger would: a process of its own, without what this run set for itself."""
 
     def run(folder: Path, *arguments: str, **environ: str) -> Finished:
-        own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "PY_COLORS"))}
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:randomly", *arguments],
             cwd=folder,
-            env={**own, "COLUMNS": "120", **environ},
+            env={**a_shells_environ(), "COLUMNS": "120", **environ},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

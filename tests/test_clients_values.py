@@ -9,11 +9,10 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -31,6 +30,7 @@ from pytest_gatekeeper.clients import CLIENTS, client_kwargs, connect
 from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.origin import Origin
 from pytest_gatekeeper.toolfiles import TOOLS, java_variables, tool_variables, wget_variables
+from tests.conftest import stand_in
 
 writes_stores = pytest.mark.skipif(
     not hasattr(pkcs12, "serialize_java_truststore"), reason="this cryptography writes no Java trust store"
@@ -125,12 +125,6 @@ def test_a_websocket_with_the_arguments_gets_through(proxy: Gatekeeper) -> None:
     finally:
         connection.close()
     assert len(proxy.recorder.upgrades) == 1
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: object) -> None:
-    module = ModuleType(name)
-    vars(module).update(attributes)
-    monkeypatch.setitem(sys.modules, name, module)
 
 
 def test_boto3_and_grpc_get_what_they_document(monkeypatch: pytest.MonkeyPatch, proxy: Gatekeeper) -> None:

@@ -6,29 +6,17 @@ What they print is looked at, too: a suite that skips everything also ends with 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import ROOT, copied, row
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-ROOT = Path(__file__).resolve().parent.parent
 SECRETS = {"WS_API_TOKEN": "t0k-of-the-examples-test"}
-
-
-def copied(name: str, folder: Path) -> Path:
-    """An example, away from the checkout."""
-    return Path(shutil.copytree(ROOT / "examples" / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")))
-
-
-def row(output: str, *cells: str) -> list[str]:
-    """The cells of the one row of the scope table that holds all of `cells`, columns being two blanks apart."""
-    rows = [re.split(r"\s{2,}", line.strip()) for line in output.splitlines()]
-    (found,) = [row for row in rows if set(cells) <= set(row)]
-    return found
 
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "two workers"])
@@ -86,7 +74,7 @@ def test_the_scoping_example(tmp_path: Path, run_pytest: Run) -> None:
 
 
 def test_the_first_test_of_the_readme(tmp_path: Path, run_pytest: Run) -> None:
-    """Its table names the grant, the host and one request; the key is nowhere. `test_docs` runs the other pages."""
+    """Its table names the grant, the host and one request; the key is nowhere. `test_docs` runs it, too."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"^```python\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
     (tmp_path / "test_first.py").write_text(block, encoding="utf-8")

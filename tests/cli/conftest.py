@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import a_shells_environ
 
 Finished = subprocess.CompletedProcess[str]
 
@@ -34,8 +35,7 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture
 def environ() -> dict[str, str]:
     """The environment of a shell: without what this test run set for itself, with the rule's value."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    return {**own, "API_KEY": KEY, "COLUMNS": "120"}
+    return {**a_shells_environ(), "API_KEY": KEY, "COLUMNS": "120"}
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ def test_a_file_that_is_none_is_an_error(gatekeeper: Gatekeeper, file: str, told
     assert (fact["file"], fact["line"], fact["key"], fact["code"]) == (file, None, None, "unreadable")
 
 
-def test_a_pipe_is_read_once(gatekeeper: Gatekeeper, config: Path, environ: dict[str, str]) -> None:
+def test_a_pipe_is_read_once(environ: dict[str, str]) -> None:
     """As a shell's process substitution gives it; credentials still have lines."""
     command = [sys.executable, "-m", "pytest_gatekeeper", "check", "/dev/stdin"]
     done = subprocess.run(

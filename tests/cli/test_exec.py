@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import row
 
 Finished = subprocess.CompletedProcess[str]
 Gatekeeper = Callable[..., Finished]
@@ -23,13 +24,6 @@ FETCH = (
     "import sys, urllib.request\n"
     "for url in sys.argv[1:]: print(urllib.request.urlopen(url, timeout=20).read().decode())",
 )  # fmt: skip
-
-
-def row(output: str, grant: str) -> list[str]:
-    """The cells of a grant's row in the scope table."""
-    rows = [re.split(r"\s{2,}", line.strip()) for line in output.splitlines()]
-    (found,) = [cells for cells in rows if grant in cells]
-    return found
 
 
 def test_the_command_gets_its_credential_and_the_table_ends_it(gatekeeper: Gatekeeper, config: Path) -> None:

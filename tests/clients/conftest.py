@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pytest_gatekeeper import Gatekeeper, Origin
+from tests.conftest import script
 
 ROOT = Path(__file__).resolve().parents[2]
 HOST = "api.clients.test"
@@ -246,11 +246,22 @@ def converse(
 @pytest.fixture(scope="session")
 def client_table() -> Any:
     """`scripts/client_table.py` as a module."""
-    spec = importlib.util.spec_from_file_location("client_table", ROOT / "scripts" / "client_table.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("client_table")
+
+
+@pytest.fixture
+def rows(client_table: Any) -> Callable[[str, list[Client]], tuple[dict[str, Any], dict[str, Any]]]:
+    """A section of docs/clients.md as the page tells it, and as its tests show it."""
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    verdict = {False: client_table.NO_SCHEME, True: "works"}
+
+    def rows(section: str, clients: list[Client]) -> tuple[dict[str, Any], dict[str, Any]]:
+        told = {row.client: (row.https, row.wss, row.needs) for row in client_table.table_of(page, section).values()}
+        return told, {
+            one.name: (verdict[one.https is not None], verdict[one.wss is not None], one.needs) for one in clients
+        }
+
+    return rows
 
 
 # ------------------------------------------------------------------ what ran

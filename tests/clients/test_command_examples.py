@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import shutil
@@ -13,17 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients.conftest import INSTALL, INSTALLED, ROOT
+from tests.clients.conftest import INSTALL, INSTALLED
+from tests.conftest import a_shells_environ, copied, row
 
 PACKAGES = INSTALLED / "node" / "node_modules"
 SECRETS = {name: f"{name.lower()}-of-the-examples-test" for name in ("ORDERS_TOKEN", "EVENTS_KEY", "ITEMS_KEY")}
 PREFIX = "    python -m pytest_gatekeeper exec "
-
-
-def copied(name: str, folder: Path) -> Path:
-    """An example, away from the checkout."""
-    skipped = shutil.ignore_patterns("node_modules", "__pycache__")
-    return Path(shutil.copytree(ROOT / "examples" / name, folder / name, ignore=skipped))
 
 
 def commands(folder: Path) -> list[list[str]]:
@@ -34,24 +28,16 @@ def commands(folder: Path) -> list[list[str]]:
 
 def run(folder: Path, command: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     """A command of a README, with this Python."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "NODE_TEST_"))}
     return subprocess.run(
         [sys.executable, *command],
         cwd=folder,
-        env={**own, "COLUMNS": "120", **SECRETS, **more},
+        env={**a_shells_environ(), "COLUMNS": "120", **SECRETS, **more},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-
-
-def row(output: str, grant: str) -> list[str]:
-    """The cells of a grant's row in the scope table."""
-    rows = [re.split(r"\s{2,}", line.strip()) for line in output.splitlines()]
-    (found,) = [cells for cells in rows if len(cells) > 3 and cells[2] == grant]
-    return found
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import HOST, INSTALL, INSTALLED, LIMIT, ROOT, TURNS, Cell, Client, Site, cells, distribution
+from tests.clients.conftest import HOST, INSTALL, INSTALLED, LIMIT, TURNS, Cell, Client, Site, cells, distribution
 
 SECTION = "python"
 
@@ -357,11 +357,7 @@ def test_a_python_client_needs_what_the_table_says(cell: Cell, turn: str, conver
     converse(turn)
 
 
-def test_the_table_has_these_clients(client_table: Any) -> None:
+def test_the_table_has_these_clients(rows: Callable[..., Any]) -> None:
     """It names each with its schemes and needs, no other, and says that all work: the tests above are the proof."""
-    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
-    told = {row.client: (row.https, row.wss, row.needs) for row in client_table.table_of(page, SECTION).values()}
-    verdict = {False: client_table.NO_SCHEME, True: "works"}
-    assert told == {
-        one.name: (verdict[one.https is not None], verdict[one.wss is not None], one.needs) for one in CLIENTS
-    }
+    told, shown = rows(SECTION, CLIENTS)
+    assert told == shown

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -20,8 +20,6 @@ V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 DENIED = b"GET http://api.example.com/v1 HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n"
 CONFIG = "proxy: {proxy_protocol: true}\nlog: {level: debug}\nnetwork: {policy: strict}\n"
-
-Talk = Callable[..., bytes]
 
 
 @pytest.fixture
@@ -135,7 +133,7 @@ def test_a_header_has_to_come_within_the_limit_of_a_head() -> None:
             assert silent.recv(1) == b""
 
 
-def test_the_header_is_no_header_where_none_is_expected(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_header_is_no_header_where_none_is_expected() -> None:
     """Without `proxy_protocol` it is a malformed request: who a client is cannot be claimed by the client."""
     with Gatekeeper(Config.parse(CONFIG.replace("true", "false"))) as proxy:
         assert talk(proxy, b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n" + DENIED).startswith(b"HTTP/1.1 400 ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.document import LIMIT, Listing, Scalar, Table, decode, read_document, whole
@@ -273,9 +273,9 @@ def test_many_bytes_are_refused() -> None:
         decode(b"\xff" * (LIMIT + 1))
 
 
-@settings(deadline=None)
-@given(st.text(alphabet="ab:-,[]{}&*!|>'\"%@`#? \n\t0.~<"))
-def test_any_text_is_a_document_or_refused(text: str) -> None:
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet="ab:-,[]{}&*!|>'\"%@`#? \n\t0.~<"))
+def test_any_text_is_a_document_or_refused(parser: str, text: str) -> None:
     """Nothing but a ConfigError with a line comes of any text, with either parser."""
     line: int | None = 1
     try:

@@ -11,14 +11,13 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import re
 import socket
 import ssl
 import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
@@ -35,6 +34,7 @@ from pytest_gatekeeper._proxy.lease import Lease, Limits
 from pytest_gatekeeper._proxy.listener import Listener
 from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.thread import proxy_thread
+from tests.conftest import CHUNK, Ended, Message
 
 if TYPE_CHECKING:
     from pytest_gatekeeper.origin import Origin
@@ -42,31 +42,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 HOST = "ws.example.com"
 SECRET = "t0k-5f2a9c7d31e8"
+BEARER = f"Bearer {SECRET}"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 TIMEOUT = 5.0
 RESET = struct.pack("ii", 1, 0)
-_CHUNK = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r\n")
 
-
-class Ended(ConnectionError):
-    """The other end finished too early."""
-
-
-class Message(NamedTuple):
-    """A message as it came: its head's bytes, its fields, its body with the framing taken off."""
-
-    raw: bytes
-    start: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    @property
-    def status(self) -> int:
-        """Of an answer."""
-        return int(self.start.split(" ")[1])
-
-    def get(self, name: str) -> str:
-        """The values of a field, comma-joined."""
-        return ", ".join(value for key, value in self.headers if key.lower() == name)
+ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
+upgrades = pytest.mark.parametrize("upgrade", [False, True], ids=["request", "upgrade"])
 
 
 class Wire:
@@ -209,10 +192,7 @@ class Wire:
 
     def message(self, method: str = "GET") -> Message:
         """The next message, interim answers included; `method` is of the request that it answers."""
-        raw = self.until(b"\r\n\r\n")
-        start, *lines = raw[:-4].decode("latin-1").split("\r\n")
-        headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
-        return self._with_body(Message(raw, start, headers, b""), method)
+        return self._with_body(Message.of(self.until(b"\r\n\r\n")), method)
 
     def _with_body(self, head: Message, method: str) -> Message:
         answer = head.start.startswith("HTTP/")
@@ -228,7 +208,7 @@ class Wire:
         """A chunked body: its data, and its trailers as they came."""
         data = b""
         while True:
-            match = _CHUNK.fullmatch(self.until(b"\r\n"))
+            match = CHUNK.fullmatch(self.until(b"\r\n"))
             assert match is not None, "no chunk size"
             size = int(match[1], 16)
             if size == 0:
@@ -249,17 +229,9 @@ class Client(Wire):
         self.way = way
         self.host = host
 
-    def ask(
-        self,
-        method: str = "GET",
-        path: str = "/",
-        *fields: str,
-        body: bytes | None = None,
-        version: str = "1.1",
-        host: str | None = None,
-    ) -> None:
-        """Send a request."""
-        self.send(self.request(method, path, *fields, body=body, version=version, host=host))
+    def ask(self, method: str = "GET", path: str = "/", *fields: str, **more: Any) -> None:
+        """Send a request, with what `request` takes."""
+        self.send(self.request(method, path, *fields, **more))
 
     def request(
         self,
@@ -285,9 +257,6 @@ class Client(Wire):
     def upgrade(self, path: str = "/socket", *fields: str, protocol: str = "websocket") -> None:
         """Ask for another protocol."""
         self.ask("GET", path, "Connection: keep-alive, Upgrade", f"Upgrade: {protocol}", *fields)
-
-
-SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 
 
 class Stub:

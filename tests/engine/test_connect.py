@@ -12,12 +12,11 @@ import pytest
 from pytest_gatekeeper._core.model import NetworkSettings
 from pytest_gatekeeper._proxy.ca import process_authority
 from pytest_gatekeeper._proxy.lease import Limits
+from tests.engine.conftest import HOST, OK
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Client, World
 
-HOST = "ws.example.com"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.records import Exchange
 from pytest_gatekeeper._proxy.lease import Limits
-from tests.engine.conftest import HOST, SECRET, SWITCHED, Client, Stub, Wire, World
+from tests.engine.conftest import HOST, SECRET, SWITCHED, Client, Stub, Wire, World, ways
 
 MORE = int(os.environ.get("GATEKEEPER_FUZZ", "1"))
 OTHER = "other.example.com"  # no rule is for it
@@ -91,7 +91,6 @@ responses = st.binary(max_size=200) | mutated(
     st.builds(put_together, st.sampled_from(STATUSES), fields, st.sampled_from(BODIES))
 )
 splits = st.lists(st.integers(1, 300), max_size=4)
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
 
 
 def pieces(data: bytes, sizes: list[int]) -> Iterator[bytes]:

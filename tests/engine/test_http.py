@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine.conftest import BEARER, HOST, OK, ways
+
 if TYPE_CHECKING:
     from tests.engine.conftest import Wire, World
-
-HOST = "ws.example.com"
-SECRET = "t0k-5f2a9c7d31e8"
-BEARER = f"Bearer {SECRET}"
-WAYS = ["plain", "tls", "inner"]
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-ways = pytest.mark.parametrize("way", WAYS)
 
 
 # ---- heads

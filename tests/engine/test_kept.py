@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.engine.conftest import BEARER, HOST, OK, ways
+
 if TYPE_CHECKING:
     from tests.engine.conftest import Stub, Wire, World
 
-HOST = "ws.example.com"
 OTHER = "api.example.com"
-BEARER = "Bearer t0k-5f2a9c7d31e8"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
 
 
 @ways

@@ -15,14 +15,11 @@ from pytest_gatekeeper._proxy.lease import Lease
 from pytest_gatekeeper._proxy.listener import Listener
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.errors import ProxyError
+from tests.engine.conftest import HOST, OK, SECRET, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Client, Wire, World
 
-HOST = "ws.example.com"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
 Begin = Callable[["World", str], "Client"]
 
 
@@ -113,13 +110,14 @@ def dialling(world: World, way: str) -> Client:
 
 def resolving(world: World, way: str) -> Client:
     """The name's address is being looked up."""
-    began = threading.Event()
+    began, go = threading.Event(), threading.Event()
 
     def slow(*_: object, **__: object) -> None:
         began.set()
-        time.sleep(0.5)
+        go.wait(5)
         raise socket.gaierror(socket.EAI_NONAME, "no")
 
+    world.at_end(go.set)
     world.routes.add(HOST, "http://slow.example.org")
     client = world.client(way)
     with pytest.MonkeyPatch.context() as patch:
@@ -310,7 +308,7 @@ def test_a_sink_that_fails(world: World, caplog: pytest.LogCaptureFixture) -> No
     world.serve(OK)
 
     def fail(_: object) -> None:
-        raise ValueError("t0k-5f2a9c7d31e8")
+        raise ValueError(SECRET)
 
     world.lease._sink, sink = fail, world.lease._sink
     assert world.client("plain").do().body == b"ok"

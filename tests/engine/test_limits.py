@@ -12,8 +12,7 @@ from pytest_gatekeeper._core.records import Exchange, Tunnel
 from pytest_gatekeeper._proxy.lease import Limits
 from pytest_gatekeeper._proxy.wire import MAX_FIELDS
 from pytest_gatekeeper.recorder import Recorder
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+from tests.engine.conftest import OK
 
 
 def test_more_connections_than_may_be_are_answered_503(make_world: Callable[..., Any]) -> None:

@@ -10,19 +10,12 @@ import pytest
 
 from pytest_gatekeeper._core.model import Credential, NetworkSettings, SourceSpec
 from pytest_gatekeeper._core.secret import Secret
+from tests.engine.conftest import BEARER, HOST, OK, SECRET, SWITCHED, upgrades, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Client, Wire, World
 
-HOST = "ws.example.com"
-SECRET = "t0k-5f2a9c7d31e8"
-BEARER = f"Bearer {SECRET}"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
 in_tunnels = pytest.mark.parametrize("way", ["tls", "inner"])
-upgrades = pytest.mark.parametrize("upgrade", [False, True], ids=["request", "upgrade"])
 
 
 # ---- before the client knows

@@ -14,18 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._proxy.lease import Limits
+from tests.engine.conftest import OK, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Wire, World
 
-HOST = "ws.example.com"
 MIB = 1024 * 1024
 SIZE = 64 * MIB
 BLOCK = bytes(range(256)) * (MIB // 256)
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 OPEN = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
 
 
 def peak_of(work: Callable[[], None]) -> int:

@@ -14,12 +14,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
 from pytest_gatekeeper._proxy.lease import Limits
+from tests.engine.conftest import HOST, OK
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Client, World
 
-HOST = "ws.example.com"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 UNKNOWN_CA = 48
 versions = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 

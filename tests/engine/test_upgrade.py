@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._proxy.lease import Limits
+from tests.engine.conftest import BEARER, HOST, SWITCHED, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Wire, World
 
-HOST = "ws.example.com"
-BEARER = "Bearer t0k-5f2a9c7d31e8"
-SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 MIB = 1024 * 1024
 
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
 Script = Callable[["Wire"], None]
 
 

@@ -13,18 +13,13 @@ import pytest
 
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, load_chain
 from pytest_gatekeeper._proxy.lease import Limits
+from tests.conftest import Message
+from tests.engine.conftest import HOST, OK, SECRET, upgrades, ways
 
 if TYPE_CHECKING:
     import ssl
 
-    from tests.engine.conftest import Client, Message, Wire, World
-
-HOST = "ws.example.com"
-SECRET = "t0k-5f2a9c7d31e8"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
-upgrades = pytest.mark.parametrize("upgrade", [False, True], ids=["request", "upgrade"])
+    from tests.engine.conftest import Client, Wire, World
 
 
 def ask(client: Client, upgrade: bool) -> Message:

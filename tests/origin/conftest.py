@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -46,6 +47,20 @@ def dial(cleanup: contextlib.ExitStack) -> Callable[[Origin], socket.socket]:
 
 
 @pytest.fixture
+def dial_tls(
+    cleanup: contextlib.ExitStack, dial: Callable[[Origin], socket.socket], trusting: ssl.SSLContext
+) -> Callable[[Origin], socket.socket]:
+    """Open a TLS connection to a stub; it tells a ragged end from a clean one."""
+
+    def dial_tls(origin: Origin) -> socket.socket:
+        return cleanup.enter_context(
+            trusting.wrap_socket(dial(origin), server_hostname="a.example", suppress_ragged_eofs=False)
+        )
+
+    return dial_tls
+
+
+@pytest.fixture
 def ask(cleanup: contextlib.ExitStack) -> Callable[..., HTTPResponse]:
     """Send a request as it is and read the head of its answer."""
 
@@ -70,3 +85,44 @@ def read_all() -> Callable[[socket.socket], bytes]:
         return b"".join(parts)
 
     return read_all
+
+
+def exactly(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        part = sock.recv(count - len(data))
+        assert part, "the connection ended"
+        data += part
+    return data
+
+
+def opened(sock: socket.socket, request: bytes) -> bytes:
+    """Send an upgrade; the head of the 101."""
+    sock.sendall(request)
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += exactly(sock, 1)
+    assert head.startswith(b"HTTP/1.1 101 ")
+    return head
+
+
+def end_of(sock: socket.socket) -> tuple[bytes, str]:
+    """What arrives, and how the connection ends: `clean`, `ragged` or `reset`.
+
+    Python's ssl makes the same of a reset as of a ragged end, so the bytes below are looked at first.
+    """
+    data = b""
+    with socket.socket(fileno=os.dup(sock.fileno())) as below:
+        below.settimeout(10)
+        try:
+            while True:
+                if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
+                    below.recv(1, socket.MSG_PEEK)
+                part = sock.recv(65536)
+                if not part:
+                    return data, "clean"
+                data += part
+        except ConnectionResetError:
+            return data, "reset"
+        except ssl.SSLEOFError:
+            return data, "ragged"

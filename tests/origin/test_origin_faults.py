@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable
 from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any
@@ -228,7 +227,7 @@ def test_a_fault_does_not_show_what_it_sends() -> None:
     assert "s3cret" not in repr(Fault("garbage", data=b"s3cret"))
 
 
-def test_nothing_has_happened_before_a_connection_comes(origin: Origin, trusting: ssl.SSLContext) -> None:
+def test_nothing_has_happened_before_a_connection_comes(origin: Origin) -> None:
     """Setting a fault is not doing it."""
     origin.faults.untrusted(host="a.example")
     assert origin.faults.applied == ()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import ssl
 import threading
@@ -17,6 +16,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import pytest
 
 from pytest_gatekeeper.origin import Applied, Origin
+from tests.origin.conftest import end_of
 
 Dial = Callable[[Origin], socket.socket]
 Ask = Callable[..., HTTPResponse]
@@ -34,19 +34,9 @@ def tls(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def open_(dial: Dial, trusting: ssl.SSLContext, tls: bool) -> Iterator[Open]:
-    """Open a connection, plain or TLS; a TLS one tells a ragged end from a clean one."""
-    with contextlib.ExitStack() as stack:
-
-        def open_(origin: Origin) -> socket.socket:
-            sock = dial(origin)
-            if not tls:
-                return sock
-            return stack.enter_context(
-                trusting.wrap_socket(sock, server_hostname="a.example", suppress_ragged_eofs=False)
-            )
-
-        yield open_
+def open_(dial: Dial, dial_tls: Dial, tls: bool) -> Dial:
+    """Open a connection, plain or TLS."""
+    return dial_tls if tls else dial
 
 
 @pytest.fixture
@@ -58,28 +48,6 @@ def client(origin: Origin, trusting: ssl.SSLContext, tls: bool) -> Iterator[HTTP
         else HTTPConnection(origin.host, origin.port, timeout=10)
     ) as client:
         yield client
-
-
-def end_of(sock: socket.socket) -> tuple[bytes, str]:
-    """What arrives, and how the connection ends: `clean`, `ragged` or `reset`.
-
-    Python's ssl makes the same of a reset as of a ragged end, so the bytes below are looked at first.
-    """
-    data = b""
-    with socket.socket(fileno=os.dup(sock.fileno())) as below:
-        below.settimeout(10)
-        try:
-            while True:
-                if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
-                    below.recv(1, socket.MSG_PEEK)
-                part = sock.recv(65536)
-                if not part:
-                    return data, "clean"
-                data += part
-        except ConnectionResetError:
-            return data, "reset"
-        except ssl.SSLEOFError:
-            return data, "ragged"
 
 
 def body_of(data: bytes) -> bytes:

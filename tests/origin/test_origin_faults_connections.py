@@ -7,7 +7,7 @@ import json
 import socket
 import ssl
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.client import HTTPResponse
 from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
@@ -25,14 +25,13 @@ GET = b"GET /p HTTP/1.1\r\nHost: %b\r\n\r\n"
 
 
 @pytest.fixture
-def shake(dial: Dial, trusting: ssl.SSLContext) -> Iterator[Shake]:
+def shake(cleanup: contextlib.ExitStack, dial: Dial, trusting: ssl.SSLContext) -> Shake:
     """Open a TLS connection whose ClientHello names somebody, or nobody."""
-    with contextlib.ExitStack() as stack:
 
-        def shake(origin: Origin, name: str | None) -> ssl.SSLSocket:
-            return stack.enter_context(trusting.wrap_socket(dial(origin), server_hostname=name or "127.0.0.1"))
+    def shake(origin: Origin, name: str | None) -> ssl.SSLSocket:
+        return cleanup.enter_context(trusting.wrap_socket(dial(origin), server_hostname=name or "127.0.0.1"))
 
-        yield shake
+    return shake
 
 
 def was_reset(sock: socket.socket) -> bool:

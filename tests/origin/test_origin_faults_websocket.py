@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import os
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidHandshake, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from pytest_gatekeeper.origin import Applied, Origin
+from tests.origin.conftest import end_of, exactly, opened
 
 Dial = Callable[[Origin], socket.socket]
 Open = Callable[[Origin], socket.socket]
@@ -36,19 +36,9 @@ def scheme(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def open_(dial: Dial, trusting: ssl.SSLContext, scheme: str) -> Iterator[Open]:
+def open_(dial: Dial, dial_tls: Dial, scheme: str) -> Dial:
     """Open a connection, plain or TLS."""
-    with contextlib.ExitStack() as stack:
-
-        def open_(origin: Origin) -> socket.socket:
-            sock = dial(origin)
-            if scheme == "ws":
-                return sock
-            return stack.enter_context(
-                trusting.wrap_socket(sock, server_hostname="a.example", suppress_ragged_eofs=False)
-            )
-
-        yield open_
+    return dial_tls if scheme == "wss" else dial
 
 
 @pytest.fixture
@@ -60,47 +50,6 @@ def meet(origin: Origin, trusting: ssl.SSLContext, scheme: str) -> Meet:
         return connect(origin.url_for(scheme) + path, ssl=context, proxy=None, open_timeout=timeout, close_timeout=2)
 
     return meet
-
-
-def exactly(sock: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = sock.recv(count - len(data))
-        assert part, "the connection ended"
-        data += part
-    return data
-
-
-def opened(sock: socket.socket) -> bytes:
-    """Send an upgrade; the head of the 101."""
-    sock.sendall(UPGRADE)
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += exactly(sock, 1)
-    assert head.startswith(b"HTTP/1.1 101 ")
-    return head
-
-
-def end_of(sock: socket.socket) -> tuple[bytes, str]:
-    """What arrives, and how the connection ends: `clean`, `ragged` or `reset`.
-
-    Python's ssl makes the same of a reset as of a ragged end, so the bytes below are looked at first.
-    """
-    data = b""
-    with socket.socket(fileno=os.dup(sock.fileno())) as below:
-        below.settimeout(10)
-        try:
-            while True:
-                if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):
-                    below.recv(1, socket.MSG_PEEK)
-                part = sock.recv(65536)
-                if not part:
-                    return data, "clean"
-                data += part
-        except ConnectionResetError:
-            return data, "reset"
-        except ssl.SSLEOFError:
-            return data, "ragged"
 
 
 def works(client: ClientConnection) -> bool:
@@ -151,7 +100,7 @@ def test_frames_are_cut(origin: Origin, open_: Open, name: str, after: int | Non
     """Bytes count from behind the 101; at once for none."""
     getattr(origin.faults, name)(path="/ws", after=after)
     sock = open_(origin)
-    opened(sock)
+    opened(sock, UPGRADE)
     if after != 0:  # else it has ended already
         sock.sendall(HELLO + HELLO)
     assert end_of(sock) == (sent, how)
@@ -175,7 +124,7 @@ def test_messages_stall(origin: Origin, open_: Open) -> None:
     """After so many bytes; the client can leave."""
     origin.faults.stall(after=4)
     sock = open_(origin)
-    opened(sock)
+    opened(sock, UPGRADE)
     sock.sendall(HELLO)
     assert exactly(sock, 4) == ECHO[:4]
     sock.settimeout(0.1)
@@ -202,7 +151,7 @@ def test_a_websocket_ends_ragged(origin: Origin, open_: Open, after: int | None,
     origin.faults.ragged(times=1, after=after)
     for expected in ((sent, "ragged"), (ECHO + b"\x88\x02\x03\xe8", "clean")):
         sock = open_(origin)
-        opened(sock)
+        opened(sock, UPGRADE)
         with contextlib.suppress(ConnectionError):
             sock.sendall(HELLO + CLOSE)
         assert end_of(sock) == expected
@@ -221,7 +170,7 @@ def test_an_accept_belongs_to_another_key(origin: Origin, open_: Open) -> None:
     origin.faults.bad_accept(path="/ws", times=1)
     for right in (False, True):
         sock = open_(origin)
-        head = opened(sock)
+        head = opened(sock, UPGRADE)
         assert head.lower().count(b"\r\nsec-websocket-accept: ") == 1
         assert (accept_of(KEY) in head) is right
         sock.sendall(HELLO)
@@ -243,7 +192,7 @@ def test_garbage_is_glued_to_the_101(origin: Origin, open_: Open) -> None:
     origin.faults.garbage(times=1, data=b"\x00asked for")
     for expected in (b"\x00asked for", b"\xff\xff this is no WebSocket frame\r\n", b""):
         sock = open_(origin)
-        opened(sock)
+        opened(sock, UPGRADE)
         assert exactly(sock, len(expected)) == expected
         sock.sendall(HELLO)
         assert exactly(sock, len(ECHO)) == ECHO

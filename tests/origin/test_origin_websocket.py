@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pytest_gatekeeper._origin import journal, websocket
 from pytest_gatekeeper.origin import Origin
+from tests.origin.conftest import exactly, opened
 
 Dial = Callable[[Origin], socket.socket]
 Ask = Callable[..., HTTPResponse]
@@ -48,31 +49,12 @@ def frame(opcode: int, payload: bytes, *, fin: bool = True, rsv1: bool = False, 
     return bytes([first, size[0] | 0x80]) + size[1:] + mask + body
 
 
-def exactly(sock: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        part = sock.recv(count - len(data))
-        assert part, "the connection ended"
-        data += part
-    return data
-
-
 def next_frame(sock: socket.socket) -> tuple[int, bytes]:
     """First byte and payload of the server's next frame."""
     first, length = exactly(sock, 2)
     if length == 126:
         (length,) = struct.unpack("!H", exactly(sock, 2))
     return first, exactly(sock, length)
-
-
-def opened(sock: socket.socket, request: bytes) -> bytes:
-    """Send an upgrade; the head of the 101."""
-    sock.sendall(request)
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        head += exactly(sock, 1)
-    assert head.startswith(b"HTTP/1.1 101 ")
-    return head
 
 
 # ---- usual clients

@@ -20,6 +20,7 @@ for _name in (*(module.name for module in _ours if not module.name.endswith("__m
 
 Finished = subprocess.CompletedProcess[str]
 
+PLAIN = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
 QUICKER = ("-p", "no:hypothesispytest", "-p", "no:xdist", "-p", "no:timeout")
 
 
@@ -40,8 +41,7 @@ class Suite:
 
     def quick(self, *arguments: str, plugins: tuple[object, ...] = ()) -> pytest.RunResult:
         """A run in this process, for what needs no process of its own."""
-        plain = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist")
-        return self._pytester.runpytest_inprocess(*plain, *arguments, plugins=plugins, no_reraise_ctrlc=True)
+        return self._pytester.runpytest_inprocess(*PLAIN, *arguments, plugins=plugins, no_reraise_ctrlc=True)
 
     def run(self, *arguments: str, **environ: str) -> Finished:
         """A run in a process of its own."""

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conftest import a_shells_environ
+from tests.plugin.conftest import PLAIN
+
 if TYPE_CHECKING:
     from tests.plugin.conftest import Suite
 
@@ -322,10 +325,8 @@ def test_never():
 def test_an_interrupted_run_ends(suite: Suite, waiting: str) -> None:
     """Soon, with status 2 and all its connections open; no process, no file of ours stays."""
     suite.write({"test_it.py": INTERRUPTED % waiting})
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    quiet = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:hypothesispytest", "-p", "no:xdist")
     run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *quiet], cwd=suite.path, env=environ, start_new_session=True,
+        [sys.executable, "-m", "pytest", *PLAIN], cwd=suite.path, env=a_shells_environ(), start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:

@@ -20,6 +20,7 @@ from pytest_gatekeeper import Gatekeeper
 from pytest_gatekeeper._plugin.environ import lend
 from pytest_gatekeeper._plugin.repairs import repaired
 from pytest_gatekeeper.origin import Origin
+from tests.conftest import stand_in
 
 NAME = "api.nowhere.invalid"
 URL = f"https://{NAME}/"
@@ -31,14 +32,6 @@ def ca_path() -> str:
     """A CA file."""
     with Gatekeeper() as proxy:
         return proxy.ca.cert_path
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: object) -> ModuleType:
-    """A module in the place of one that is not installed, or of another version."""
-    module = ModuleType(name)
-    vars(module).update(attributes)
-    monkeypatch.setitem(sys.modules, name, module)
-    return module
 
 
 @pytest.fixture

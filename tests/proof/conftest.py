@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import re
 import socket
 import ssl
 import subprocess
@@ -24,6 +23,7 @@ from pytest_gatekeeper import Gatekeeper
 from pytest_gatekeeper._core.records import Exchange, Leak
 from pytest_gatekeeper._proxy.ca import CertificateAuthority
 from pytest_gatekeeper.recorder import Recorder
+from tests.conftest import CHUNK, Ended, Message
 
 TIMEOUT = 10.0
 API = "api.example.com"  # has a credential
@@ -34,34 +34,6 @@ TEST = "tests/test_shop.py::test_pay"
 Way = Literal["plain", "tunnel", "upgrade", "plain upgrade"]
 WAYS: tuple[Way, ...] = ("plain", "tunnel", "upgrade", "plain upgrade")
 ways = pytest.mark.parametrize("way", WAYS)
-_CHUNK = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r\n")
-
-
-class Ended(ConnectionError):
-    """The other end finished too early."""
-
-
-class Message(NamedTuple):
-    """A message as it came: its head's bytes, its start line, its fields in order, its body without framing."""
-
-    raw: bytes
-    start: str
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-
-    @property
-    def status(self) -> int:
-        """Of an answer."""
-        return int(self.start.split(" ")[1])
-
-    @property
-    def target(self) -> str:
-        """Of a request."""
-        return self.start.split(" ")[1]
-
-    def all(self, name: str) -> list[str]:
-        """Every value of a field."""
-        return [value for key, value in self.headers if key.lower() == name.lower()]
 
 
 class Wire:
@@ -113,10 +85,7 @@ class Wire:
 
     def message(self) -> Message:
         """The next message with its body."""
-        raw = self.until(b"\r\n\r\n")
-        start, *lines = raw[:-4].decode("latin-1").split("\r\n")
-        headers = tuple((name, value.strip()) for name, _, value in (line.partition(":") for line in lines))
-        head = Message(raw, start, headers, b"")
+        head = Message.of(self.until(b"\r\n\r\n"))
         if head.all("transfer-encoding"):
             return head._replace(body=self._chunks())
         return head._replace(body=self.exactly(int(length[0])) if (length := head.all("content-length")) else b"")
@@ -124,7 +93,7 @@ class Wire:
     def _chunks(self) -> bytes:
         data = b""
         while True:
-            match = _CHUNK.fullmatch(self.until(b"\r\n"))
+            match = CHUNK.fullmatch(self.until(b"\r\n"))
             assert match is not None, "no chunk size"
             if int(match[1], 16) == 0:
                 break
@@ -307,6 +276,13 @@ class Bench:
 
     # ---- whole exchanges
 
+    def asked(self, way: Way, host: str, *pieces: bytes, verify: bool = True) -> tuple[Wire, Wire]:
+        """A client that has sent this, each piece in a write of its own, and the upstream that may read it."""
+        self.lead(way, host, verify=verify)
+        client = self.client(way, host, verify=verify)
+        client.send(*pieces)
+        return client, self.accept(way, host)
+
     def visit(
         self,
         way: Way,
@@ -330,10 +306,7 @@ class Bench:
             body: of a 200.
             verify: whether certificates are looked at, the proxy's and the upstream's.
         """
-        self.lead(way, host, verify=verify)
-        client = self.client(way, host, verify=verify)
-        client.send(self.head(way, host, path, fields, named=named))
-        server = self.accept(way, host)
+        client, server = self.asked(way, host, self.head(way, host, path, fields, named=named), verify=verify)
         request = server.message()
         extra = "".join(f"{field}\r\n" for field in reply).encode("latin-1")
         if is_upgrade(way):

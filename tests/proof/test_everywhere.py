@@ -99,14 +99,6 @@ def relay(sender: Wire, receiver: Wire, data: Iterable[bytes]) -> None:
 # ------------------------------------------------------------------ what a client sends
 
 
-def asked(bench: Bench, way: Way, head: bytes, cuts: Cuts) -> tuple[Wire, Wire]:
-    """A client that has sent a head, in pieces, and the upstream that may read it."""
-    bench.lead(way, WEB)
-    client = bench.client(way, WEB)
-    client.send(*pieces(head, cuts(head)))
-    return client, bench.accept(way, WEB)
-
-
 def answered(client: Wire, server: Wire) -> None:
     server.send(b"HTTP/1.1 204 No Content\r\n\r\n")
     assert client.message().status == 204
@@ -114,7 +106,8 @@ def answered(client: Wire, server: Wire) -> None:
 
 def target(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     path = "/search?q=" + text.decode()
-    client, server = asked(bench, way, bench.head(way, WEB, path), cuts)
+    head = bench.head(way, WEB, path)
+    client, server = bench.asked(way, WEB, *pieces(head, cuts(head)))
     assert server.message().target == path
     answered(client, server)
     return Seen("target", len("/search?q=") if way == "tunnel" else len(f"http://{WEB}/search?q="))
@@ -122,7 +115,7 @@ def target(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
 
 def header(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     head = bench.head(way, WEB, fields=["Cookie: a=1; id=" + text.decode()])
-    client, server = asked(bench, way, head, cuts)
+    client, server = bench.asked(way, WEB, *pieces(head, cuts(head)))
     assert server.message().all("cookie") == ["a=1; id=" + text.decode()]
     answered(client, server)
     return Seen("header Cookie", len("a=1; id="))
@@ -131,7 +124,7 @@ def header(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
 def body(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     data = BEFORE + text + AFTER
     head = bench.head(way, WEB, fields=[f"Content-Length: {len(data)}"], method="POST")
-    client, server = asked(bench, way, head, CUTS["whole"])
+    client, server = bench.asked(way, WEB, head)
     server.until(b"\r\n\r\n")
     relay(client, server, pieces(data, cuts(data)))
     answered(client, server)
@@ -141,7 +134,7 @@ def body(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
 def chunked(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     data = BEFORE + text + AFTER
     head = bench.head(way, WEB, fields=["Transfer-Encoding: chunked"], method="POST")
-    client, server = asked(bench, way, head, CUTS["whole"])
+    client, server = bench.asked(way, WEB, head)
     server.until(b"\r\n\r\n")
     relay(client, server, [b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces(data, cuts(data))])
     relay(client, server, [b"0\r\n\r\n"])
@@ -152,7 +145,7 @@ def chunked(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
 def trailer(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     end = b"0\r\nX-Check: sum=" + text + b"\r\n\r\n"
     head = bench.head(way, WEB, fields=["Transfer-Encoding: chunked", "Trailer: X-Check"], method="POST")
-    client, server = asked(bench, way, head, CUTS["whole"])
+    client, server = bench.asked(way, WEB, head)
     server.until(b"\r\n\r\n")
     relay(client, server, [b"2\r\nok\r\n", *pieces(end, cuts(end))])
     answered(client, server)
@@ -164,10 +157,7 @@ def trailer(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
 
 def asking(bench: Bench, way: Way) -> tuple[Wire, Wire]:
     """A client that waits, and the upstream that has its request, with the credential in it."""
-    bench.lead(way, API)
-    client = bench.client(way, API)
-    client.send(bench.head(way, API))
-    server = bench.accept(way, API)
+    client, server = bench.asked(way, API, bench.head(way, API))
     assert server.message().all("x-token") == [VALUE]
     return client, server
 
@@ -235,7 +225,7 @@ def coded(coding: str, code: Callable[[bytes], bytes]) -> Carrier:
 def uploaded(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     data = gzip.compress(BEFORE + text + AFTER)
     fields = ["Content-Encoding: gzip", f"Content-Length: {len(data)}"]
-    client, server = asked(bench, way, bench.head(way, WEB, fields=fields, method="PUT"), CUTS["whole"])
+    client, server = bench.asked(way, WEB, bench.head(way, WEB, fields=fields, method="PUT"))
     server.until(b"\r\n\r\n")
     relay(client, server, pieces(data, cuts(data)))
     answered(client, server)
@@ -296,10 +286,7 @@ def framed(name: str, *, up: bool) -> Carrier:
 
 def not_websocket(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     upgrade: Way = "upgrade" if way == "tunnel" else "plain upgrade"
-    bench.lead(upgrade, WEB)
-    client = bench.client(upgrade, WEB)
-    client.send(bench.head(upgrade, WEB).replace(b"websocket", b"chat/2"))
-    server = bench.accept(upgrade, WEB)
+    client, server = bench.asked(upgrade, WEB, bench.head(upgrade, WEB).replace(b"websocket", b"chat/2"))
     server.message()
     server.send(SWITCHED.replace(b"websocket", b"chat/2") + b"\r\n")
     assert client.message().status == 101

@@ -23,6 +23,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import a_shells_environ
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 VALUES = {
@@ -210,7 +212,7 @@ def test_no_secret_shows_when_any_command_is_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pytest_gatekeeper", "exec", "--config", "gatekeeper.yaml", "--secrets", "real",
                "--origin", "www.example.org", "--origin", "static.example.com", "--fail-on", "leak",
                "--report", "report.json", "--report", "report.html", "--", sys.executable, "client.py"]  # fmt: skip
-    done = subprocess.run(command, cwd=tmp_path, env={**_environ(), "PROOF_ENV": VALUES["env"]}, text=True,
+    done = subprocess.run(command, cwd=tmp_path, env={**a_shells_environ(), "PROOF_ENV": VALUES["env"]}, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)  # fmt: skip
     texts = put_out(tmp_path, done.stdout)
     texts.pop("client.py")
@@ -218,9 +220,3 @@ def test_no_secret_shows_when_any_command_is_run(tmp_path: Path) -> None:
     assert {"terminal", "report.json", "report.html", "gate.log"} <= set(texts)
     assert "leak" in done.stdout and "www.example.org" in texts["gate.log"]
     assert hits(texts, VALUES) == []
-
-
-def _environ() -> dict[str, str]:
-    import os
-
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

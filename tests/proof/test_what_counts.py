@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pytest_gatekeeper import Gatekeeper
+from pytest_gatekeeper import Config, Gatekeeper
 from tests.proof.conftest import (
     API,
     SWITCHED,
@@ -147,10 +147,7 @@ def test_a_field_that_is_named_like_a_secret(make_bench: Callable[..., Bench], w
 @IN_TUNNELS
 def test_a_request_that_is_sent_again_is_scanned_once(bench: Bench, way: Way) -> None:
     """A kept connection that had ended makes the proxy repeat a request: it is one exchange, with one sighting."""
-    bench.lead(way, WEB)
-    client = bench.client(way, WEB)
-    client.send(bench.head("tunnel", WEB))
-    server = bench.accept(way, WEB)
+    client, server = bench.asked(way, WEB, bench.head("tunnel", WEB))
     server.message()
     server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     assert client.message().body == b"ok"
@@ -168,11 +165,8 @@ def test_a_request_that_is_sent_again_is_scanned_once(bench: Bench, way: Way) ->
 @pytest.mark.parametrize("way", ["upgrade", "plain upgrade"])
 def test_frames_that_come_with_the_head(bench: Bench, way: Way) -> None:
     """A first frame glued to the request, sent before the 101, and one in the segment of the 101 are looked at."""
-    bench.lead(way, WEB)
-    client = bench.client(way, WEB)
     early, glued = frame(TEXT, b"a " + VALUE.encode(), mask=True), frame(TEXT, b"bc " + VALUE.encode())
-    client.send(bench.head(way, WEB, "/socket") + early)
-    server = bench.accept(way, WEB)
+    client, server = bench.asked(way, WEB, bench.head(way, WEB, "/socket") + early)
     server.message()
     server.send(SWITCHED + b"\r\n" + glued)
     assert client.message().status == 101
@@ -187,10 +181,7 @@ def test_frames_that_come_with_the_head(bench: Bench, way: Way) -> None:
 @pytest.mark.parametrize("status", [200, 401, 503])
 def test_answers_that_are_no_101(bench: Bench, way: Way, status: int) -> None:
     """An interim answer and a refusal, of an upgrade as of a request, are looked at like any other."""
-    bench.lead(way, API)
-    client = bench.client(way)
-    client.send(bench.head(way, API))
-    server = bench.accept(way)
+    client, server = bench.asked(way, API, bench.head(way, API))
     assert server.message().all("x-token") == [VALUE]
     body = b"you sent " + VALUE.encode()
     server.send(b"HTTP/1.1 103 Early Hints\r\nLink: <%b>\r\n\r\n" % VALUE.encode())
@@ -212,9 +203,7 @@ def test_a_request_that_is_refused_sent_nothing(make_bench: Callable[..., Bench]
     assert bench.leak.place == "target"
 
 
-def _strict() -> object:
-    from pytest_gatekeeper import Config
-
+def _strict() -> Config:
     return Config.parse(b"network: {policy: strict, allow: [api.example.com]}", "gatekeeper.yaml")
 
 

@@ -62,10 +62,8 @@ def test_inner_host_of_a_url(bench: Bench, way: Way) -> None:
 def test_inner_absolute_target(bench: Bench, way: Way, url: str) -> None:
     """A whole URL in a tunnel to another host gets nothing; in the tunnel to its own host it does."""
     for host, sent in ((WEB, []), (API, [BEARER])):
-        bench.lead(way, host)
-        client = bench.client(way, host)
-        client.send(bench.head(way, host).replace(b"GET / ", f"GET {url} ".encode()))
-        request = bench.accept(way, host).message()
+        head = bench.head(way, host).replace(b"GET / ", f"GET {url} ".encode())
+        request = bench.asked(way, host, head)[1].message()
         assert request.all("authorization") == sent
         assert request.all("host") == [url.split("/")[2]]
     assert [len(exchange.violations) for exchange in bench.recorder.exchanges] == [1, 0]
@@ -170,10 +168,7 @@ def test_upstreams_echo_in_headers(bench: Bench, way: Way) -> None:
 
 def ask(bench: Bench, way: Way) -> tuple[Callable[..., None], Callable[[int], bytes], Callable[[], bytes]]:
     """A request with the credential that waits for its answer: upstream's `send`, client's `exactly`, client's head."""
-    bench.lead(way, API)
-    client = bench.client(way)
-    client.send(bench.head(way, API))
-    server = bench.accept(way)
+    client, server = bench.asked(way, API, bench.head(way, API))
     assert server.message().all("authorization") == [BEARER]
     return server.send, client.exactly, lambda: client.until(b"\r\n\r\n")
 

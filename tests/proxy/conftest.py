@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Iterable
 
@@ -123,3 +124,19 @@ def memory_pair() -> Callable[[int | None], tuple[Stream, Stream]]:
         return one, other
 
     return memory_pair
+
+
+def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None) -> tuple[ssl.SSLObject, ssl.SSLObject]:
+    """Both ends of a handshake. Raises what the client raises."""
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname=name)
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    for session in (ours, theirs, ours, theirs):
+        try:
+            session.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+        except ssl.SSLError:
+            if session is ours:
+                raise
+    return ours, theirs

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pytest_gatekeeper._proxy import ca as ca_module
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, load_chain, process_authority
+from tests.proxy.conftest import shake
 
 HOST = "api.example.com"
 STRICT = getattr(ssl, "VERIFY_X509_STRICT", 0) | getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)  # as in Python 3.13
@@ -42,22 +43,6 @@ def certificate(pem: bytes) -> x509.Certificate:
 def extension(pem: bytes, kind: type[x509.ExtensionType]) -> x509.Extension[x509.ExtensionType]:
     """One of its extensions."""
     return certificate(pem).extensions.get_extension_for_class(kind)
-
-
-def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str | None) -> tuple[ssl.SSLObject, ssl.SSLObject]:
-    """Both ends of a handshake. Raises what the client raises."""
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = client.wrap_bio(to_client, to_server, server_hostname=name)
-    theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    for session in (ours, theirs, ours, theirs):
-        try:
-            session.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
-        except ssl.SSLError:
-            if session is ours:
-                raise
-    return ours, theirs
 
 
 def presented(session: ssl.SSLObject) -> x509.Certificate:

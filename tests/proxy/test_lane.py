@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import pytest
 from hypothesis import example, given, settings
@@ -16,20 +13,10 @@ from hypothesis import strategies as st
 from pytest_gatekeeper._core.model import RequestHead, ResponseHead
 from pytest_gatekeeper._proxy import wire
 from pytest_gatekeeper._proxy.lane import fast_request, fast_response
+from tests.conftest import script
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fuzz_heads.py"
 HEADS = 20_000
-
-
-def _fuzz() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fuzz_heads", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fuzz = _fuzz()
+fuzz = script("fuzz_heads")
 
 
 def head(*lines: bytes) -> bytes:

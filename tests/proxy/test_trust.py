@@ -19,6 +19,7 @@ from pytest_gatekeeper._proxy.trust import (
     upstream_context,
 )
 from pytest_gatekeeper.errors import ProxyError
+from tests.proxy.conftest import shake
 
 HOST = "api.example.com"
 
@@ -50,17 +51,10 @@ def accepts(context: ssl.SSLContext, made: trustme.CA, *, leaf: str = HOST, name
     """Whether a client with this context accepts a server with a leaf by this authority."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.issue_cert(leaf).configure_cert(server)
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
-    ours = context.wrap_bio(to_client, to_server, server_hostname=name)
-    theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    for _ in range(4):
-        for session in (ours, theirs):
-            try:
-                session.do_handshake()
-            except ssl.SSLWantReadError:
-                pass
-            except ssl.SSLCertVerificationError:
-                return False
+    try:
+        ours, _ = shake(context, server, name)
+    except ssl.SSLCertVerificationError:
+        return False
     return ours.version() is not None
 
 
@@ -166,16 +160,8 @@ def test_nothing_is_verified_where_a_route_says_so(fresh_trust: pytest.MonkeyPat
 def test_upstreams_are_asked_for_http_1_1(fresh_trust: pytest.MonkeyPatch, verify: bool) -> None:
     """By ALPN, so that none answers in HTTP/2."""
     authority = CertificateAuthority()
-    server = authority.server_context(HOST)
-    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = upstream_context((authority.pem,)) if verify else unverified_context()
-    ours = context.wrap_bio(to_client, to_server, server_hostname=HOST)
-    theirs = server.wrap_bio(to_server, to_client, server_side=True)
-    for session in (ours, theirs, ours, theirs):
-        try:
-            session.do_handshake()
-        except ssl.SSLWantReadError:
-            continue
+    ours, theirs = shake(context, authority.server_context(HOST), HOST)
     assert ours.selected_alpn_protocol() == theirs.selected_alpn_protocol() == "http/1.1"
 
 
