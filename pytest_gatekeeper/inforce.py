@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pytest_gatekeeper._core.credentials import read_credential
@@ -81,11 +81,11 @@ class InForce:
         terms = Terms(RuleBook(rules), self._policy, token, self._settings.log.capture_headers)
         return terms, Redactor([*secrets, token] if token else secrets), Watchlist(known)
 
-    def hold(self, lease: Lease) -> None:
-        """What changes from now on is in force in this lease."""
+    def hold(self, lease_of: Callable[[Terms, Redactor, Watchlist], Lease]) -> Lease:
+        """A lease that is made of what is in force; what changes from now on is in force in it, too."""
         with self._lock:
-            self._lease = lease
-            self._apply()
+            self._lease = lease_of(*self.made())
+            return self._lease
 
     def close(self) -> None:
         """Fetch nothing any more."""

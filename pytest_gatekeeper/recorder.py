@@ -53,8 +53,7 @@ class Recorder:
         self.set_rules(rules)
 
     def __repr__(self) -> str:
-        count = len(self._exchanges)
-        return f"<Recorder {numbered(count, 'exchange')}, {numbered(len(self._arrived) - count, 'tunnel')}>"
+        return f"<Recorder {numbered(len(self._exchanges), 'exchange')}, {numbered(len(self.tunnels), 'tunnel')}>"
 
     def accept(self, record: Record) -> None:
         """Remember a record, or that one changed. Quick; for any thread."""
@@ -91,6 +90,12 @@ class Recorder:
         """The rules that were in force."""
         with self._changed:
             return tuple(self._rules.values())
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """The values of all rules, of now and earlier, each once: what no text may show."""
+        with self._changed:
+            return tuple(self._secrets)
 
     @property
     def records(self) -> tuple[Exchange | Tunnel, ...]:
@@ -199,17 +204,14 @@ class Recorder:
         """Wait until `predicate(recorder)` is true and return what it gave; for traffic of other threads and processes.
 
         It is called at once, and again after every change; an error that it raises ends the wait. This blocks the
-        thread: a coroutine whose own loop makes the traffic must await that first.
-
-        Raises AssertionError that shows what was there, after `timeout` seconds.
+        thread: a coroutine whose own loop makes the traffic must await that first. Raises AssertionError that shows
+        what was there, after `timeout` seconds.
         """
         __tracebackhide__ = True
         end = time.monotonic() + timeout
         while True:
-            with self._changed:
-                seen = self._changes
-            result = predicate(self)
-            if result:
+            seen = self._changes
+            if result := predicate(self):
                 return result
             left = end - time.monotonic()
             if left <= 0:
@@ -323,8 +325,6 @@ class Recorder:
 
     def _scene(self, wanted: Wanted | None = None) -> Scene:
         """What is known now. Its texts show neither a rule's value nor one of `wanted`."""
-        with self._changed:
-            secrets = (*self._secrets, *(wanted.secrets if wanted else ()))
-        redactor = cache(lambda: Redactor(secrets))
+        redactor = cache(lambda: Redactor((*self.secrets, *(wanted.secrets if wanted else ()))))
         grants = tuple(rule.grant for rule in self.rules)
         return Scene(self.records, grants, self.leaks, self.bypasses, len(self.late), lambda t: redactor().blank(t))

@@ -7,7 +7,7 @@ go to another process; who gets them is `session`'s matter, what they mean `judg
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,8 @@ class Watch:
         self._seen = 0
         self._running: list[tuple[Traced, str]] = []  # not final, with the test during which each arrived
         self._told: set[Hashable] = set()
-        self._redactor: tuple[list[int], Redactor] | None = None
+        self._redactor: Redactor | None = None
+        self._hidden = 0  # secrets that it knows
 
     def begin(self) -> None:
         """A test begins; what was there before is not its own."""
@@ -109,7 +110,7 @@ class Watch:
 
         exchanges = [record for record in arrived if isinstance(record, Exchange)]
         taken = Taken(exchanges=len(exchanges), injected=sum(exchange.credential_injected for exchange in exchanges))
-        self._find([record for record, _ in at_hand], test, taken)
+        self._find(dict(at_hand), test, taken)
         if final or last:
             self._count(final, test, taken)
         if self._detailed:
@@ -126,13 +127,12 @@ class Watch:
 
     def _blank(self, text: str) -> str:
         """The text without a rule's value. Records come blanked, but a rule may be younger than they are."""
-        rules = self.recorder.rules
-        if self._redactor is None or self._redactor[0] != [*map(id, rules)]:
+        secrets = self.recorder.secrets  # they only become more
+        if self._redactor is None or self._hidden != len(secrets):
             from pytest_gatekeeper._core.redact import Redactor
 
-            secrets = [secret for rule in rules for secret in (rule.secret, rule.header_value)]
-            self._redactor = [*map(id, rules)], Redactor(secrets)
-        return self._redactor[1].blank(text)
+            self._redactor, self._hidden = Redactor(secrets), len(secrets)
+        return self._redactor.blank(text)
 
     def _new(self, mark: Hashable) -> bool:
         """Whether something is told for the first time."""
@@ -141,7 +141,7 @@ class Watch:
         self._told.add(mark)
         return True
 
-    def _find(self, records: Iterable[Traced], test: str, taken: Taken) -> None:
+    def _find(self, owners: Mapping[Traced, str], test: str, taken: Taken) -> None:
         """Leaks, bypasses, violations and cleartext that were not told yet."""
         from pytest_gatekeeper._core.scope import finding_facts, is_upstream
 
@@ -150,8 +150,8 @@ class Watch:
         taken.leaks = sum(map(is_upstream, leaks))
         taken.findings = finding_facts((), leaks, bypasses, test)
         if self._detailed:
-            self._detail_leaks(leaks, bypasses, test, taken)
-        for record in records:
+            self._detail_leaks(leaks, bypasses, owners, test, taken)
+        for record in owners:
             if record.violations or getattr(record, "cleartext", False):
                 self._find_in(record, test, taken)
         for fact in taken.findings:
@@ -174,13 +174,23 @@ class Watch:
             elif self._detailed and isinstance(record, Exchange):
                 taken.keep("cleartext", cleartext_fact(record, text, test, self.name))
 
-    def _detail_leaks(self, leaks: Iterable[Leak], bypasses: Iterable[Bypass], test: str, taken: Taken) -> None:
+    def _detail_leaks(
+        self,
+        leaks: Iterable[Leak],
+        bypasses: Iterable[Bypass],
+        owners: Mapping[Traced, str],
+        test: str,
+        taken: Taken,
+    ) -> None:
         from pytest_gatekeeper._core.report import bypass_fact, leak_fact
         from pytest_gatekeeper._core.scope import is_upstream
 
         for leak in leaks:
             if is_upstream(leak) or taken.kept("leaks") < _ECHOES:
-                taken.keep("leaks", leak_fact(leak, test, self.name, self._blank))
+                fact = leak_fact(leak, test, self.name, self._blank)
+                if (owner := owners.get(leak.exchange, test)) != test:
+                    fact["arrived"] = owner
+                taken.keep("leaks", fact)
             else:
                 taken.left_out += 1
         for bypass in bypasses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pytest_gatekeeper._core.model import Injection, Rule, Violation
+from pytest_gatekeeper._core.page import to_html
 from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._plugin.ledger import Ledger, batch_of
@@ -13,6 +14,10 @@ from pytest_gatekeeper.takings import Watch
 
 VALUE = "s3cret-of-this-watch"
 SECRET = Secret(VALUE)
+ABOUT = {
+    "generator": "pytest-gatekeeper 0.1.0", "created": "2026-01-02T03:04:05+00:00", "config": None,
+    "secrets": "auto", "fail_on": [], "exit_status": 0,
+}  # fmt: skip
 RULE = Rule("credentials[0]", "api.example.com", "X-Api-Key", "api", SECRET, SECRET)
 
 
@@ -91,6 +96,29 @@ class TestOwners:
         assert ([fact["kind"] for fact in first.findings], first.leaks) == (["leak", "bypass"], 1)
         assert (second.findings, second.leaks, second.touched) == ([], 0, False)
 
+    def test_a_leak_of_an_exchange_that_arrived_in_an_earlier_test(self) -> None:
+        """It belongs to the test that saw it, and says where its exchange is found; the page marks that as well."""
+        pages = []
+        for seen in ("test_a", "test_b"):
+            recorder, follower = watch(wide=True)
+            made = exchange(1, closed=False)
+            recorder.accept(made)
+            ledger = Ledger(detailed=True)
+            batches = [batch_of([follower.take("test_a")], "test_a")] if seen == "test_b" else []
+            recorder.accept(Leak(SECRET, "credentials[0]", "api", "upstream", "message 1", 0, made))
+            made.closed = "client"
+            taken = follower.take(seen, last=True)
+            (leak,) = taken.details["leaks"]
+            assert (leak["test"], leak.get("arrived")) == (seen, "test_a" if seen == "test_b" else None)
+            for batch in [*batches, batch_of([taken], seen)]:
+                assert batch is not None
+                ledger.add(batch, "passed")
+            pages.append(to_html(ledger.document(ABOUT)))
+        assert [page.count('<span class="badge bad">leak</span>') for page in pages] == [
+            2,
+            2,
+        ]  # among the findings, and at the exchange
+
 
 class TestBounds:
     def test_details_are_bounded(self) -> None:
@@ -141,6 +169,18 @@ class TestSecrets:
         assert json.loads(text) == batch
         assert name == f"test_s3cret.py::test_it[{SECRET}]"
         assert VALUE not in text and text.count(SECRET.fingerprint) > 3
+
+    def test_a_value_that_was_replaced(self) -> None:
+        """A test's name or a record may still show what a rule had before its source was asked again."""
+        recorder, follower = watch()
+        fresh = Secret("s3cret-after-the-refresh")
+        recorder.set_rules([Rule("credentials[0]", "api.example.com", "X-Api-Key", "api", fresh, fresh)])
+        made = exchange(1)
+        made.target = f"/{VALUE}/s3cret-after-the-refresh"
+        recorder.accept(made)
+        (fact,) = follower.take("test_a", last=True).details["exchanges"]
+        assert fact["target"] == f"/{SECRET}/{fresh}"
+        assert follower.label(f"test_it[{VALUE}]") == f"test_it[{SECRET}]"
 
 
 class TestLedger:

@@ -33,6 +33,13 @@ def _exactly(times: int | None) -> str:
     return f", exactly {numbered(times, 'time')}"
 
 
+def _need_traffic(scene: Scene, expected: str) -> None:
+    """Fail where there was no exchange: what did not happen proves nothing then."""
+    __tracebackhide__ = True
+    if not scene.exchanges:
+        _fail("this proves nothing: there was no exchange", expected, nearest_traffic(Traffic(), scene), scene)
+
+
 def happened(scene: Scene, seconds: float) -> NoReturn:
     """Tell that what was waited for did not happen in time."""
     __tracebackhide__ = True
@@ -124,9 +131,7 @@ def scope(scene: Scene, listed: Mapping[str, str | Iterable[str]]) -> tuple[Exch
         for grant, hosts in listed.items()
     }
     expected = "; ".join(_scope_words(grant, hosts) for grant, hosts in patterns.items()) or "no grant is used"
-    if not scene.exchanges:
-        miss = nearest_traffic(Traffic(), scene)
-        _fail("this proves nothing: there was no exchange", expected, miss, scene)
+    _need_traffic(scene, expected)
     carried = [(grant, exchange) for exchange in scene.exchanges for grant in _grants(exchange)]
     strays = [(grant, exchange) for grant, exchange in carried if _strays(exchange, grant, patterns)]
     missing = [
@@ -168,9 +173,7 @@ def no_leaks(scene: Scene, direction: str, *, sought: bool = True) -> tuple[Exch
         raise ValueError(f"direction is upstream, client or any, not {direction!r}")
     where = {"upstream": " sent upstream", "client": " sent to a client", "any": ""}[direction]
     expected = f"no secret is{where or ' seen'} outside its scope, and there is an exchange that could do it"
-    if not scene.exchanges:
-        miss = nearest_traffic(Traffic(), scene)
-        _fail("this proves nothing: there was no exchange", expected, miss, scene)
+    _need_traffic(scene, expected)
     if not scene.grants:
         _fail("this proves nothing: the proxy has no rule, so no secret to look for", expected, "", scene)
     if not sought:
@@ -191,7 +194,5 @@ def no_bypass(scene: Scene) -> tuple[Exchange, ...]:
         count = numbered(len(scene.bypasses), "connection")
         lines = [f"{count} went past the proxy:", *(f"  {tell_bypass(bypass)}" for bypass in scene.bypasses)]
         _fail("\n".join(lines), expected, "", scene)
-    if not scene.exchanges:
-        miss = nearest_traffic(Traffic(), scene)
-        _fail("this proves nothing: there was no exchange", expected, miss, scene)
+    _need_traffic(scene, expected)
     return tuple(scene.exchanges)

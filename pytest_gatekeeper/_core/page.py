@@ -13,13 +13,14 @@ from collections.abc import Mapping, Sequence
 from pytest_gatekeeper._core.page_exchanges import anchors, exchanges
 from pytest_gatekeeper._core.page_style import SCRIPT, STYLE
 from pytest_gatekeeper._core.page_text import badge, code, text
-from pytest_gatekeeper._core.scope import Fact
+from pytest_gatekeeper._core.report import went_astray
+from pytest_gatekeeper._core.scope import HEADINGS, Fact
 from pytest_gatekeeper._core.telling import numbered
+from pytest_gatekeeper._core.verdict import counted
 
 __all__ = ["to_html"]
 
 _KINDS = {"leak": "leaks", "violation": "violations", "bypass": "bypasses", "cleartext": "cleartext"}
-_NAMES = ("host pattern", "header", "grant", "hosts reached", "requests", "upgrades", "tests")
 
 
 def to_html(report: Fact) -> str:
@@ -73,8 +74,7 @@ def _hash(content: str) -> str:
 def _verdict(report: Fact) -> str:
     summary = report["summary"]
     found = {"leak": summary["leaks"], "violation": summary["violations"], "bypass": summary["bypasses"]}
-    words = {"leak": "leak", "violation": "violation", "bypass": "bypass"}
-    parts = [_counted(found[kind], words[kind]) for kind in found if found[kind]]
+    parts = [counted(count, kind) for kind, count in found.items() if count]
     if summary["cleartext"]:
         parts.append(f"{numbered(summary['cleartext'], 'credential')} in cleartext")
     if parts:
@@ -89,10 +89,6 @@ def _verdict(report: Fact) -> str:
         for one in report["lost"]
     )
     return f'<div class="verdict {"warn" if lost and tone == "good" else tone}">{said}{lost}</div>\n'
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'es' if noun == 'bypass' else 's'}" if count > 1 else f"{count} {noun}"
 
 
 def _tiles(summary: Mapping[str, int]) -> str:
@@ -125,7 +121,7 @@ def _foot(report: Fact) -> str:
 def _scope(rules: Sequence[Fact]) -> str:
     if not rules:
         return '<h2 id="scope">Scope</h2>\n<div class="card"><p class="empty">No rule was in force.</p></div>\n'
-    heads = "".join(f"<th{' class=n' if at > 3 else ''}>{name}</th>" for at, name in enumerate(_NAMES))
+    heads = "".join(f"<th{' class=n' if at > 3 else ''}>{name}</th>" for at, name in enumerate(HEADINGS))
     return (
         f'<h2 id="scope">Scope <small>one row for each rule</small></h2>\n<div class="card"><table>\n'
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{''.join(map(_rule, rules))}</tbody>\n</table></div>\n"
@@ -138,7 +134,7 @@ def _rule(rule: Fact) -> str:
         hosts = "".join(f"<li>{code(host)}</li>" for host in rule["hosts"])
         numbers = [rule["requests"], rule["upgrades"], len(rule["tests"])]
         rest = _cell("hosts reached", f'<ul class="hosts">{hosts}</ul>')
-        rest += "".join(_cell(name, f"{number:,}", " class=n") for name, number in zip(_NAMES[4:], numbers))
+        rest += "".join(_cell(name, f"{number:,}", " class=n") for name, number in zip(HEADINGS[4:], numbers))
     else:
         rest = _cell("hosts reached", badge("never used"), ' colspan="4"')
     cells = _cell("host pattern", code(rule["pattern"])) + _cell("header", code(rule["header"]))
@@ -150,8 +146,8 @@ def _cell(name: str, content: str, attributes: str = "") -> str:
 
 
 def _findings(report: Fact, places: Mapping[str, str]) -> str:
-    leaks = [leak for leak in report["leaks"] if leak["direction"] == "upstream" and not leak["client_held"]]
-    others = [leak for leak in report["leaks"] if leak not in leaks]
+    leaks = [leak for leak in report["leaks"] if went_astray(leak)]
+    others = [leak for leak in report["leaks"] if not went_astray(leak)]
     lists = {**{kind: report[name] for kind, name in _KINDS.items()}, "leak": leaks}
     cards = [_finding(kind, fact, places) for kind, facts in lists.items() for fact in facts]
     body = "".join(cards) or '<p class="empty">Nothing was found.</p>\n'

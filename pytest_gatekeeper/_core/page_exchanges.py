@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.page_text import badge, code, text
+from pytest_gatekeeper._core.report import went_astray
 from pytest_gatekeeper._core.scope import Fact
 from pytest_gatekeeper._core.telling import numbered
 
@@ -42,9 +43,9 @@ def exchanges(report: Fact) -> str:
         by_test[fact["test"]].append(fact)
     about = {test["id"]: test for test in report["tests"]}
     leaking = {
-        (leak["test"], leak["proxy"], leak["exchange"])
+        (leak.get("arrived", leak["test"]), leak["proxy"], leak["exchange"])
         for leak in report["leaks"]
-        if leak["direction"] == "upstream" and not leak["client_held"]
+        if went_astray(leak)
     }
     unfolded = len(report["exchanges"]) <= _OPEN
     tests = "".join(

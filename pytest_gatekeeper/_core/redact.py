@@ -7,7 +7,6 @@ their place and direction, is `leaks`'; nothing here keeps what it was shown.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterable
 from functools import cached_property
@@ -16,6 +15,7 @@ from urllib.parse import unquote
 
 from pytest_gatekeeper._core.model import Headers
 from pytest_gatekeeper._core.rules import SCHEME
+from pytest_gatekeeper._core.scan.needles import base64_cores
 from pytest_gatekeeper._core.secret import Secret
 
 __all__ = ["Redactor"]
@@ -52,16 +52,6 @@ def _unescaped(match: re.Match[str]) -> str:
     return chr(int(code[1:], 16)) if len(code) == 5 else _JSON_LONG.get(code, code)
 
 
-def _base64_cores(data: bytes) -> list[tuple[str, bool, bool]]:
-    """For each alignment the characters that `data` alone settles, and whether it shares one more at either side."""
-    cores = []
-    for lead in range(3):
-        text = base64.b64encode(bytes(lead) + data).decode("ascii")
-        start, end = -(-8 * lead // 6), 8 * (lead + len(data)) // 6
-        cores.append((text[start:end], lead > 0, 8 * (lead + len(data)) % 6 > 0))
-    return cores
-
-
 def _from_json(text: str) -> str:
     """A text with JSON's escapes undone; halves of one character (RFC 8259 section 7) put together."""
     halves = _JSON_ESCAPE.sub(_unescaped, text)
@@ -85,7 +75,7 @@ class _Needle:
         self._data = data = value.encode("utf-8", "surrogateescape")
         if len(data) >= _SHORTEST_ENCODED:
             self.plain += (data.hex(), data.hex().upper())
-            self.plain += tuple(form for core, _, _ in _base64_cores(data) for form in _alphabets(core))
+            self.plain += tuple(form for core, _, _ in base64_cores(data) for form in _alphabets(core))
 
     @cached_property
     def expression(self) -> re.Pattern[str]:
@@ -93,7 +83,7 @@ class _Needle:
         patterns = ["".join(map(_char_pattern, text)) for text in dict.fromkeys((self._value, _wire(self._value)))]
         if len(self._data) >= _SHORTEST_ENCODED:
             patterns.append(f"(?i:{self._data.hex()})")
-            for core, before, after in _base64_cores(self._data):
+            for core, before, after in base64_cores(self._data):
                 ends = (f"{_BASE64_CHAR}?" if before else "", f"{_BASE64_CHAR}?" if after else "")
                 patterns.extend(ends[0] + re.escape(form) + ends[1] + "={0,2}" for form in _alphabets(core))
         return re.compile("|".join(patterns))

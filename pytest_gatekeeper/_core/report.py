@@ -19,7 +19,7 @@ from pytest_gatekeeper._core.telling import Traced, clip, tell_bypass, tell_leak
 
 __all__ = [
     "DETAILS", "SCHEMA", "VERSION", "bypass_fact", "cleartext_fact", "document", "exchange_fact", "leak_fact",
-    "to_json", "tunnel_fact", "violation_fact",
+    "to_json", "tunnel_fact", "violation_fact", "went_astray",
 ]  # fmt: skip
 
 SCHEMA = "pytest-gatekeeper/report"
@@ -113,6 +113,11 @@ def leak_fact(leak: Leak, test: str, proxy: str, blank: Blank) -> Fact:
     }  # fmt: skip
 
 
+def went_astray(leak: Fact) -> bool:
+    """Whether a leak, as a fact, is one that counts; see `scope.is_upstream`."""
+    return leak["direction"] == "upstream" and not leak["client_held"]
+
+
 def violation_fact(record: Traced, number: int, text: str, test: str, proxy: str) -> Fact:
     """A violation of an exchange or a tunnel; see docs/report.md.
 
@@ -159,14 +164,13 @@ def document(
     merged = merge(rules)
     known = sorted(tests, key=lambda fact: fact["id"])
     lists = {name: sorted(details.get(name, ()), key=_place) for name in DETAILS}
-    seen = [leak for leak in lists["leaks"] if leak["client_held"] or leak["direction"] == "client"]
     summary = {
         "rules": len(merged),
         "unused": sum(not _used(rule) for rule in merged),
         "tests": len(known),
         "exchanges": sum(fact["exchanges"] for fact in known),
         "injected": sum(fact["injected"] for fact in known),
-        "leaks": len(lists["leaks"]) - len(seen),
+        "leaks": sum(map(went_astray, lists["leaks"])),
         "violations": len(lists["violations"]),
         "bypasses": len(lists["bypasses"]),
         "cleartext": len(lists["cleartext"]),

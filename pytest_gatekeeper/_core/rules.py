@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 
+from pytest_gatekeeper._core.hints import is_header_name
 from pytest_gatekeeper._core.hosts import HostTable, is_address, same_host
 from pytest_gatekeeper._core.model import Credential, Rule
 from pytest_gatekeeper._core.secret import Secret
@@ -20,7 +21,6 @@ __all__ = ["SCHEME", "RuleBook", "header_value", "make_rule"]
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]* ")
 """An authentication scheme in front of a value (RFC 9110 section 11.1, with `_`)."""
 
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _MANAGED = frozenset(
     ("host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive")
@@ -76,7 +76,7 @@ def _host_problem(host: str) -> str:
 
 
 def _header_problem(header: str) -> str:
-    if not _TOKEN.fullmatch(header):
+    if not is_header_name(header):
         return f"header {header!r} is no header name (RFC 9110 section 5.1)"
     if header.lower() in _MANAGED or header.lower().startswith("proxy-"):
         return f"header {header!r} belongs to the connection and cannot carry a credential"

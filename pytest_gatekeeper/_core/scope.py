@@ -30,6 +30,7 @@ from pytest_gatekeeper._core.telling import (
 )
 
 __all__ = [
+    "HEADINGS",
     "Fact",
     "RuleUse",
     "finding_facts",
@@ -51,7 +52,7 @@ KINDS = {
     "cleartext": "cleartext injections",
 }
 
-_HEADINGS = ("host pattern", "header", "grant", "hosts reached", "requests", "upgrades", "tests")
+HEADINGS = ("host pattern", "header", "grant", "hosts reached", "requests", "upgrades", "tests")
 _UNUSED = "never used"
 _HOSTS = 8
 _FINDINGS = 10
@@ -100,11 +101,13 @@ def scope_facts(rules: Iterable[Rule], exchanges: Iterable[Exchange], test_id: s
         test_id: its name; facts of one name count as one test.
     """
     facts = {
-        (rule.id, rule.header, rule.grant): _unused(rule.pattern, rule.header, rule.grant, rule.id, bool(scanned(rule)))
+        (rule.id, rule.header, rule.grant): {
+            **_unused(rule.pattern, rule.header, rule.grant, rule.id),
+            "scanned": bool(scanned(rule)),
+            "canary": rule.canary,
+        }
         for rule in rules
     }
-    for rule in rules:
-        facts[rule.id, rule.header, rule.grant]["canary"] |= rule.canary
     for exchange in exchanges:
         for injection in exchange.injections:
             key = (injection.rule, injection.header, injection.grant)
@@ -117,10 +120,10 @@ def scope_facts(rules: Iterable[Rule], exchanges: Iterable[Exchange], test_id: s
     return [_settled(fact) for fact in facts.values()]
 
 
-def _unused(pattern: str, header: str, grant: str, id: str, watched: bool = True) -> Fact:
+def _unused(pattern: str, header: str, grant: str, id: str) -> Fact:
     return {
         "pattern": pattern, "header": header, "grant": grant, "id": id,
-        "hosts": set(), "requests": 0, "upgrades": 0, "tests": set(), "scanned": watched, "canary": False,
+        "hosts": set(), "requests": 0, "upgrades": 0, "tests": set(), "scanned": True, "canary": False,
     }  # fmt: skip
 
 
@@ -238,7 +241,7 @@ def _names(rule: RuleUse) -> tuple[str, str, str]:
 
 def _numbers(rules: Sequence[RuleUse]) -> list[str]:
     """The last three columns, numbers to the right."""
-    heads = _HEADINGS[4:]
+    heads = HEADINGS[4:]
     texts = [(str(rule.requests), str(rule.upgrades), str(rule.tests)) for rule in rules]
     widths = [max(map(len, column)) for column in zip(heads, *texts)]
     cells = ["  ".join(cell.rjust(size) for cell, size in zip(row, widths)) for row in (heads, *texts)]
@@ -254,13 +257,13 @@ def _hosts(rule: RuleUse) -> str:
 
 
 def _wide(rules: Sequence[RuleUse]) -> list[str]:
-    texts = [_HEADINGS[:4], *((*_names(rule), _hosts(rule) or "-") for rule in rules)]
+    texts = [HEADINGS[:4], *((*_names(rule), _hosts(rule) or "-") for rule in rules)]
     return columns((*text, numbers) for text, numbers in zip(texts, _numbers(rules)))
 
 
 def _narrow(rules: Sequence[RuleUse], width: int) -> list[str]:
     numbers = _numbers(rules)
-    texts = [_HEADINGS[:3], *map(_names, rules)]
+    texts = [HEADINGS[:3], *map(_names, rules)]
     sizes = _fitted([max(map(len, column)) for column in zip(*texts)], width - len(numbers[0]) - 6)
     cells = [[clip(cell, size) for cell, size in zip(row, sizes)] for row in texts]
     lines = columns((*row, number) for row, number in zip(cells, numbers))
@@ -271,7 +274,7 @@ def _narrow(rules: Sequence[RuleUse], width: int) -> list[str]:
 def _fitted(sizes: list[int], space: int) -> list[int]:
     """Widths of the columns with names that fit into a space: the widest gives way first, no heading does."""
     sizes = list(sizes)
-    floors = [len(heading) for heading in _HEADINGS]
+    floors = [len(heading) for heading in HEADINGS]
     while sum(sizes) > space and (wider := [at for at, size in enumerate(sizes) if size > floors[at]]):
         sizes[max(wider, key=sizes.__getitem__)] -= 1
     return sizes

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["DEFAULT", "FAIL_ON", "failing", "read_fail_on", "tell_findings", "tell_unused"]
+__all__ = ["DEFAULT", "FAIL_ON", "counted", "failing", "read_fail_on", "tell_findings", "tell_unused"]
 
 FAIL_ON = ("leak", "unused", "bypass", "cleartext", "violation")
 """The words, in the order in which they are told."""
@@ -59,6 +59,11 @@ def failing(findings: Iterable[Mapping[str, Any]], fail_on: Sequence[str]) -> li
     return sorted(found, key=lambda finding: FAIL_ON.index(finding["kind"]))
 
 
+def counted(count: int, kind: str) -> str:
+    """`1 leak`, `2 bypasses`: how many findings of a kind there are."""
+    return f"{count} {_NOUNS[kind][count > 1]}"
+
+
 def tell_findings(findings: Sequence[Mapping[str, Any]], fail_on: Sequence[str]) -> str:
     """The text of a test that fails for what was found in it.
 
@@ -67,8 +72,8 @@ def tell_findings(findings: Sequence[Mapping[str, Any]], fail_on: Sequence[str])
         fail_on: the words in force.
     """
     counts = Counter(finding["kind"] for finding in findings)
-    counted = " and ".join(f"{count} {_NOUNS[kind][count > 1]}" for kind, count in counts.items())
-    lines = [f"gatekeeper: {counted} in this test"]
+    found = " and ".join(counted(count, kind) for kind, count in counts.items())
+    lines = [f"gatekeeper: {found} in this test"]
     lines.extend(f"  {finding['kind']}: {finding['text']}" for finding in findings[:_LISTED])
     if len(findings) > _LISTED:
         lines.append(f"  … and {len(findings) - _LISTED} more")

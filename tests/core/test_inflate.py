@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.scan import inflate
-from pytest_gatekeeper._core.scan.inflate import Budget, CodedProbe, body_probe, decoders
+from pytest_gatekeeper._core.scan.inflate import Budget, CodedProbe, _library, body_probe, decoders
 from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._core.secret import Secret
 
@@ -228,6 +228,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Makes one of the libraries the only one, and gives its coding."""
 
     def install(name: str) -> str:
+        _library.cache_clear()
         for other in ALL:
             monkeypatch.setitem(sys.modules, other, None)
         if "." in name:
@@ -253,10 +254,12 @@ def test_a_library_that_is_there_is_used(only: Callable[[str], str], name: str) 
 @pytest.mark.parametrize("coding", ["br", "zstd"])
 def test_without_a_library_a_body_is_looked_at_as_it_is(monkeypatch: pytest.MonkeyPatch, coding: str) -> None:
     """So it is, too, where the library cannot be kept within bounds."""
+    _library.cache_clear()
     for name in ALL:
         monkeypatch.setitem(sys.modules, name, None)
     assert decoders((("Content-Encoding", coding),)) == []
     assert offsets(probe(coding), [DATA]) == [AT]
+    _library.cache_clear()
     monkeypatch.setitem(sys.modules, "brotli", library(Decompressor=object))
     assert decoders((("Content-Encoding", "br"),)) == []
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
@@ -187,6 +188,7 @@ class _ZstandardByBlocks:
                 step = self._object.unused_data if self._object.eof else b""
 
 
+@cache
 def _library(*names: str) -> ModuleType | None:
     for name in names:
         try:

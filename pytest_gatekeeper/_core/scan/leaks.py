@@ -130,24 +130,21 @@ class LeakScan:
 
     def request_body(self, headers: Headers) -> Watch:
         """Watches the request's body: feed it the data bytes, framing left out. `headers` are the request's."""
-        return self._watch("upstream", _in_body(body_probe(self._watchlist, headers)))
+        return self._watch("upstream", _placed("body", body_probe(self._watchlist, headers)))
 
     def response_body(self, headers: Headers) -> Watch:
         """Watches the answer's body: feed it the data bytes, framing left out. `headers` are the answer's."""
-        return self._watch("client", _in_body(body_probe(self._watchlist, headers)))
+        return self._watch("client", _placed("body", body_probe(self._watchlist, headers)))
 
     def upgraded(self, head: ResponseHead) -> tuple[Watch, Watch]:
         """Watches what follows a 101: of the client, and of the upstream."""
         protocols = [value.strip().lower() for name, value in head.headers if name.lower() == "upgrade"]
         if protocols[:1] != ["websocket"]:
-            return self._watch("upstream", self._plain()), self._watch("client", self._plain())
+            plain = [_placed(TUNNEL, Probe(self._watchlist)) for _ in range(2)]
+            return self._watch("upstream", plain[0]), self._watch("client", plain[1])
         client = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=True))
         upstream = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=False))
         return self._watch("upstream", client.feed), self._watch("client", upstream.feed)
-
-    def _plain(self) -> Callable[[bytes | memoryview], Sequence[Sighting]]:
-        probe = Probe(self._watchlist)
-        return lambda data: [Sighting(TUNNEL, hit) for hit in probe.feed(data)]
 
     def _watch(self, direction: Direction, feed: Callable[[bytes | memoryview], Sequence[Sighting]]) -> Watch:
         return Watch(feed, lambda seen: self._report(direction, seen))
@@ -181,5 +178,5 @@ def _wire(text: str) -> bytes:
     return text.encode("latin-1", "replace")
 
 
-def _in_body(probe: CodedProbe) -> Callable[[bytes | memoryview], Sequence[Sighting]]:
-    return lambda data: [Sighting("body", hit) for hit in probe.feed(data)]
+def _placed(place: str, probe: Probe | CodedProbe) -> Callable[[bytes | memoryview], Sequence[Sighting]]:
+    return lambda data: [Sighting(place, hit) for hit in probe.feed(data)]

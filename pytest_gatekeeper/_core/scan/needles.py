@@ -15,7 +15,7 @@ from typing import Literal
 from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.rules import SCHEME
 
-__all__ = ["SHORTEST", "Encoding", "forms", "scanned"]
+__all__ = ["SHORTEST", "Encoding", "base64_cores", "forms", "scanned"]
 
 Encoding = Literal["raw", "percent", "base64", "hex", "json"]
 """What made a form of a value."""
@@ -23,6 +23,7 @@ Encoding = Literal["raw", "percent", "base64", "hex", "json"]
 SHORTEST = 8
 """Characters of a value that is looked for; shorter ones would be seen where they are not."""
 
+_URL_SAFE = str.maketrans("+/", "-_")
 _ALNUM = string.ascii_letters + string.digits
 _PLAIN = frozenset(_ALNUM + "-._")  # what only an encoder that escapes everything escapes
 
@@ -115,12 +116,18 @@ def _hexadecimal(data: bytes) -> Iterator[bytes]:
 
 
 def _base64(data: bytes) -> Iterator[bytes]:
-    """For each alignment the characters that `data` alone settles (RFC 4648 sections 4 and 5)."""
+    """What base64 makes of it, in both alphabets (RFC 4648 sections 4 and 5)."""
+    for core, _, _ in base64_cores(data):
+        yield core.encode()
+        yield core.translate(_URL_SAFE).encode()
+
+
+def base64_cores(data: bytes) -> Iterator[tuple[str, bool, bool]]:
+    """For each alignment the characters that `data` alone settles, and whether it shares one more at either side."""
     for lead in range(3):
-        whole = base64.b64encode(bytes(lead) + data)
-        core = whole[-(-8 * lead // 6) : 8 * (lead + len(data)) // 6]
-        yield core
-        yield core.translate(bytes.maketrans(b"+/", b"-_"))
+        text = base64.b64encode(bytes(lead) + data).decode("ascii")
+        start, end = -(-8 * lead // 6), 8 * (lead + len(data)) // 6
+        yield text[start:end], lead > 0, 8 * (lead + len(data)) % 6 > 0
 
 
 def _percent(data: bytes) -> Iterator[bytes]:
