@@ -14,7 +14,7 @@ from pytest_gatekeeper.takings import Watch
 
 VALUE = "s3cret-of-this-watch"
 SECRET = Secret(VALUE)
-ABOUT = {
+ABOUT: dict[str, object] = {
     "generator": "pytest-gatekeeper 0.1.0", "created": "2026-01-02T03:04:05+00:00", "config": None,
     "secrets": "auto", "fail_on": [], "exit_status": 0,
 }  # fmt: skip
