@@ -10,11 +10,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any, Literal
 from urllib.parse import quote
-
-from anyio import CancelScope, to_thread
 
 from pytest_gatekeeper import clients
 from pytest_gatekeeper._bypass import Watching, watch
@@ -27,6 +25,7 @@ from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
 from pytest_gatekeeper._proxy.lease import Lease, Limits
 from pytest_gatekeeper._proxy.port import Listener, open_listener
 from pytest_gatekeeper._proxy.routes import Routes
+from pytest_gatekeeper._proxy.running import Running
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
 from pytest_gatekeeper.config import Config
@@ -39,7 +38,7 @@ from pytest_gatekeeper.toolfiles import tool_variables
 __all__ = ["Gatekeeper", "Listener", "open_listener"]
 
 
-class Gatekeeper:
+class Gatekeeper(Running):
     """A proxy that injects credentials by host, and a recorder of what went through it.
 
     A context manager, sync and async; leaving it takes 2 s at most, and what had to be cut is recorded.
@@ -109,28 +108,36 @@ class Gatekeeper:
     # ---- life
 
     def start(self) -> None:
-        """Listen. Raises ProxyError when it has been started before, or the port cannot be had."""
+        """Listen.
+
+        Raises:
+            ProxyError: it has been started before, or the port cannot be had; it is closed then.
+            ConfigError: `log.output` cannot be written.
+        """
         if self._state != "new":
             raise ProxyError(f"this Gatekeeper is {self._state}; make another one")
         remember_roots()
-        self._log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
-        authority, log = process_authority(), self._log
-        lease = self._in_force.hold(
-            lambda terms, redactor, watchlist: Lease(
-                terms,
-                self._routes,
-                redactor,
-                authority,
-                self._accept,
-                watchlist=watchlist,
-                label=self._salt,
-                wants=log.wants,
-                limits=self._limits,
-                proxy_protocol=self.config.proxy.proxy_protocol,
+        self._log = log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
+        try:
+            lease = self._in_force.hold(
+                lambda terms, redactor, watchlist: Lease(
+                    terms,
+                    self._routes,
+                    redactor,
+                    process_authority(),
+                    self._accept,
+                    watchlist=watchlist,
+                    label=self._salt,
+                    wants=log.wants,
+                    limits=self._limits,
+                    proxy_protocol=self.config.proxy.proxy_protocol,
+                )
             )
-        )
-        listener = self._shared or open_listener(port=self._port)
-        listener.hold(lease)
+            listener = self._shared or open_listener(port=self._port)
+            listener.hold(lease)
+        except BaseException:
+            self.close()
+            raise
         self._listener, self._lease, self._state = listener, lease, "running"
         if self._watch_bypass:
             thread = proxy_thread()
@@ -138,42 +145,17 @@ class Gatekeeper:
 
     def close(self) -> None:
         """Cut every connection and give up the port, in 2 s at most. The recorder stays; twice is no error."""
-        if self._state != "running" or self._lease is None or self._listener is None:
-            self._state = "closed"
-            self._in_force.close()
-            return
-        self._state = "closed"
-        if self._watching is not None:
-            self._watching.stop()
-        try:
-            try:
-                self._listener.release(self._lease)
-            finally:
-                if self._shared is None:
-                    self._listener.close()
-        finally:
-            self._in_force.close()
+        running, self._state = self._state == "running", "closed"
+        with ExitStack() as stack:  # from the last to the first, whatever fails
+            stack.callback(self._in_force.close)
             if self._log is not None:
-                self._log.close()
-
-    def __enter__(self) -> Gatekeeper:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Gatekeeper:
-        await to_thread.run_sync(self.start)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(self.close)
+                stack.callback(self._log.close)
+            if running and self._listener is not None and self._lease is not None:
+                if self._shared is None:
+                    stack.callback(self._listener.close)
+                stack.callback(self._listener.release, self._lease)
+            if running and self._watching is not None:
+                stack.callback(self._watching.stop)
 
     # ---- where it is
 
@@ -238,8 +220,8 @@ class Gatekeeper:
         What it carries is still to be encrypted, with `ca.ssl_context()` and `host` as server name.
 
         Raises:
-            ProxyError: the proxy refused, with its own words.
-            OSError: it could not be reached within `timeout` seconds.
+            ValueError: `host` and `port` are no place to connect to.
+            ProxyError: the proxy refused, with its own words, or could not be reached within `timeout` seconds.
         """
         token = self.config.proxy.auth_token
         return clients.connect(self.host, self.port, host, port, timeout=timeout, token=token)

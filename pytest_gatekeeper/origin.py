@@ -7,10 +7,7 @@ knows no proxy: routing a name here is done by a callback, or by the proxy that 
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import TracebackType
 from typing import Protocol, TypeVar
-
-from anyio import CancelScope, to_thread
 
 from pytest_gatekeeper._origin.answers import Answer, Body, HeaderFields, Pieces, make_answer, uses
 from pytest_gatekeeper._origin.certificates import origin_authority
@@ -18,6 +15,7 @@ from pytest_gatekeeper._origin.faults import Applied, Faults
 from pytest_gatekeeper._origin.journal import Journal, RawStream, Received
 from pytest_gatekeeper._origin.reception import Reception
 from pytest_gatekeeper._origin.script import Script
+from pytest_gatekeeper._proxy.running import Running
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.errors import ProxyError
 
@@ -36,7 +34,7 @@ class Router(Protocol):
         """Lead `host` (a host pattern) to `url`, whose certificate `ca` (PEM) vouches for."""
 
 
-class Origin:
+class Origin(Running):
     """A stub upstream on 127.0.0.1: TLS and plain, HTTP/1.1 and WebSocket on one port.
 
     What no prepared answer fits is echoed: an HTTP request as JSON (`method`, `target`, `headers` as a list of pairs,
@@ -89,25 +87,6 @@ class Origin:
                 proxy_thread().run(self._reception.shut, limit=CLOSE_LIMIT)
             except ProxyError as error:
                 self._journal.failed(str(error))
-
-    def __enter__(self) -> Origin:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Origin:
-        await to_thread.run_sync(self.start)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with CancelScope(shield=True):
-            await to_thread.run_sync(self.close)
 
     # ---- where it is
 

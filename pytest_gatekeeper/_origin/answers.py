@@ -5,7 +5,6 @@ An `Answer` is checked when it is made and never again. Values only: nothing is 
 
 from __future__ import annotations
 
-import http
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 
 from pytest_gatekeeper._core.hosts import host_matches
 from pytest_gatekeeper._core.model import Headers
+from pytest_gatekeeper._proxy.local import reason_phrase
 
 __all__ = [
     "Answer", "Answers", "Body", "HeaderFields", "Piece", "Pieces", "Source", "as_bytes", "checked_piece",
@@ -71,11 +71,8 @@ class Answer:
 
     @property
     def reason(self) -> str:
-        """The reason phrase that is registered for the status (RFC 9110 section 15), or ""."""
-        try:
-            return http.HTTPStatus(self.status).phrase
-        except ValueError:
-            return ""
+        """The reason phrase that is registered for the status, or ""."""
+        return reason_phrase(self.status)
 
 
 def header_values(headers: Headers, name: str) -> list[str]:

@@ -12,7 +12,7 @@ import ssl
 import threading
 
 from pytest_gatekeeper._core.hosts import is_host
-from pytest_gatekeeper._proxy.ca import CertificateAuthority, load_chain
+from pytest_gatekeeper._proxy.ca import CertificateAuthority
 
 __all__ = ["WRONG_NAME", "expired_context", "good_context", "origin_authority", "untrusted_context", "wrong_context"]
 
@@ -29,12 +29,7 @@ class _StubAuthority(CertificateAuthority):
     def expired_context(self, *hosts: str) -> ssl.SSLContext:
         """A context whose leaf for `hosts` is right in everything but its time: it ended a day ago."""
         end = datetime.datetime.now(datetime.timezone.utc) - _EXPIRED_FOR
-        leaf = self.issue(*hosts, not_before=end - _LIFE, not_after=end)
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.num_tickets = 0
-        context.set_alpn_protocols(["http/1.1"])
-        load_chain(context, self._leaf_key_pem + leaf + self.pem)
-        return context
+        return self._context(*hosts, not_before=end - _LIFE, not_after=end)
 
 
 def origin_authority() -> CertificateAuthority:

@@ -7,7 +7,6 @@ cut, so nothing here waits without a limit. What is served on a connection is `h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import traceback
 import weakref
@@ -18,8 +17,11 @@ from pytest_gatekeeper._origin.http import HttpServer
 from pytest_gatekeeper._origin.journal import Journal
 from pytest_gatekeeper._origin.script import Script
 from pytest_gatekeeper._origin.streams import RecordedStream, StubTcp, part
+from pytest_gatekeeper._proxy.ca import serving
+from pytest_gatekeeper._proxy.listener import stop_listening
 from pytest_gatekeeper._proxy.stream import Stream, StreamCut
 from pytest_gatekeeper._proxy.tls import TlsFailure, TlsStream
+from pytest_gatekeeper._proxy.watch import Watch
 
 __all__ = ["Reception"]
 
@@ -52,14 +54,11 @@ class Reception:
         self._record_raw = record_raw
         self._names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
         self._unnamed: weakref.WeakKeyDictionary[ssl.SSLObject, StubTcp] = weakref.WeakKeyDictionary()
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], Watch] = {}
         self._streams: weakref.WeakSet[StubTcp] = weakref.WeakSet()  # the tasks may be done, the bytes on their way
-        self._timers: dict[asyncio.Task[None], asyncio.TimerHandle] = {}
         self._server: asyncio.Server | None = None
         self._shut = False
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)  # without a certificate: `_choose` brings it
-        self._context.num_tickets = 0
-        self._context.set_alpn_protocols(["http/1.1"])
+        self._context = serving()  # without a certificate: `_choose` brings it
         self._context.sni_callback = self._choose
         self.port = 0
 
@@ -100,24 +99,17 @@ class Reception:
             return
         self._streams.add(tcp)
         task = asyncio.get_running_loop().create_task(self._attend(tcp))
-        self._open.add(task)
-        self._watch(task, tcp)
+
+        def cut(cause: StreamCut) -> None:
+            self._journal.failed(f"a connection was cut after {self._idle_limit:g} s without a byte")
+            tcp.abort(cause)
+            task.cancel()
+
+        self._open[task] = Watch(self._idle_limit, lambda: tcp.activity, cut)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._open.discard(task)
-        self._timers.pop(task).cancel()
-
-    def _watch(self, task: asyncio.Task[None], tcp: StubTcp) -> None:
-        """Cut a connection that has been idle for too long; look again when it could next be."""
-        loop = task.get_loop()
-        left = tcp.activity + self._idle_limit - loop.time()
-        if left <= 0:
-            self._journal.failed(f"a connection was cut after {self._idle_limit:g} s without a byte")
-            tcp.abort(StreamCut("idle"))
-            task.cancel()
-            return
-        self._timers[task] = loop.call_later(left, self._watch, task, tcp)
+        self._open.pop(task).stop()
 
     async def _attend(self, tcp: StubTcp) -> None:
         try:
@@ -165,17 +157,3 @@ class Reception:
         if sni is not None:
             self._names[session] = sni
         return None
-
-
-async def stop_listening(server: asyncio.Server) -> None:
-    """Close a listener without dropping a connection that is being accepted.
-
-    asyncio makes an accepted connection's transport one turn of the loop later, and fails, leaving the socket open, if
-    its server has been closed meanwhile; so stop accepting, let that turn pass, then close.
-    """
-    loop = asyncio.get_running_loop()
-    for sock in server.sockets:
-        with contextlib.suppress(NotImplementedError):  # a loop without readers has no such turn
-            loop.remove_reader(sock.fileno())
-    await asyncio.sleep(0)
-    server.close()

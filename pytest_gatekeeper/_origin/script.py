@@ -46,7 +46,7 @@ class Script:
         """The fault of a TLS connection, once the name in its ClientHello is known."""
         return self._noted(self.faults.at_hello(sni), sni)
 
-    def context(self, sni: str | None, fault: Fault | None = None) -> ssl.SSLContext:
+    def context(self, sni: str | None, fault: Fault | None) -> ssl.SSLContext:
         """The server context for a connection: a leaf for the name in its ClientHello, or for this address."""
         return good_context(sni) if fault is None else _BAD_CONTEXTS[fault.name](sni)
 

@@ -26,11 +26,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["CertificateAuthority", "load_chain", "process_authority"]
+__all__ = ["CertificateAuthority", "load_chain", "process_authority", "serving"]
 
 LEAF_DAYS = 30
 BACKDATED = datetime.timedelta(hours=1)  # clocks differ
 MAX_CONTEXTS = 1024  # hosts whose context is kept
+
+
+def serving() -> ssl.SSLContext:
+    """A context for a server of HTTP/1.1, without tickets; its certificate is still to come."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def load_chain(context: ssl.SSLContext, pem: bytes) -> None:
@@ -77,7 +85,6 @@ class CertificateAuthority:
         self._tunnels: dict[str, ssl.SSLContext] = {}
         self._names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
         self._folder: Path | None = None
-        self._previous: bytes = b""
 
     # ---- for clients
 
@@ -155,11 +162,12 @@ class CertificateAuthority:
         """The name in the ClientHello of a session (RFC 6066 section 3), None without one."""
         return self._names.get(session)
 
-    def _context(self, *hosts: str) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.num_tickets = 0
-        context.set_alpn_protocols(["http/1.1"])
-        load_chain(context, self._leaf_key_pem + self.issue(*hosts) + self.pem)
+    def _context(
+        self, *hosts: str, not_before: datetime.datetime | None = None, not_after: datetime.datetime | None = None
+    ) -> ssl.SSLContext:
+        leaf = self.issue(*hosts, not_before=not_before, not_after=not_after)
+        context = serving()
+        load_chain(context, self._leaf_key_pem + leaf + self.pem)
         return context
 
     def issue(

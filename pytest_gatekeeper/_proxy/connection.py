@@ -75,7 +75,7 @@ class Connection:
             while await self._one():
                 pass
             await self._part()
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             self._ended(error)
         except asyncio.CancelledError:
             self._ended(StreamCut("test"))

@@ -304,7 +304,7 @@ class _Carrier:
         record.error = text
         record.response_size = 0 if head_only else len(text.encode()) + 1
         notes.note_response(connection, record, error.status, TEXT, clear=True)
-        notes.log_exchange(connection, trip.head, trip.plan, record, None)
+        notes.log_exchange(trip, None)
         notes.close(connection, record, "error")
         if not keep:
             connection.closed = "error"

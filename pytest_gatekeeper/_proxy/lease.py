@@ -86,7 +86,6 @@ class Lease:
         self.wants = wants
         self.limits = limits or Limits()
         self.proxy_protocol = proxy_protocol
-        self.ended = False
         self._sink = sink
         self._exchanges = itertools.count(1)
         self._tunnels = itertools.count(1)
@@ -150,7 +149,6 @@ class Lease:
 
     async def end(self, patience: float = 1.0) -> None:
         """Cut every connection, and wait for their records to be closed; `patience` seconds, then they are dropped."""
-        self.ended = True
         tasks = set(self._open)
         for cut in list(self._open.values()):
             cut(StreamCut("test", "the test ended"))

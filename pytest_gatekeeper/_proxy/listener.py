@@ -20,7 +20,7 @@ from pytest_gatekeeper._proxy.stream import StreamCut, TcpStream
 from pytest_gatekeeper._proxy.wire import BadHead, read_head
 from pytest_gatekeeper.errors import ProxyError
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "stop_listening"]
 
 BACKLOG = 1024
 SETTLE_LIMIT = 0.5  # seconds for connections that are being accepted when a holder changes
@@ -64,9 +64,9 @@ class Listener:
 
     async def hold(self, lease: Lease) -> None:
         """From now on connections belong to `lease`. Raises ProxyError while another one holds the port."""
+        await self._settle()  # what came before is late
         if self._lease is not None:
             raise ProxyError("another Gatekeeper holds this port")
-        await self._settle()  # what came before is late
         self._lease = lease
         late, self._late = self._late, []
         for record in late:
@@ -85,11 +85,7 @@ class Listener:
         if server is None:
             self._socket.close()
             return
-        loop = asyncio.get_running_loop()
-        for sock in server.sockets:
-            loop.remove_reader(sock.fileno())
-        await asyncio.sleep(0)  # asyncio makes the transport of an accepted connection one turn later
-        server.close()
+        await stop_listening(server)
         if self._lease is not None:
             await self.release(self._lease)
         for task in list(self._strays):
@@ -149,6 +145,20 @@ class Listener:
         finally:
             timer.cancel()
             tcp.close()
+
+
+async def stop_listening(server: asyncio.Server) -> None:
+    """Close a listener without dropping a connection that is being accepted.
+
+    asyncio makes an accepted connection's transport one turn of the loop later, and fails, leaving the socket open, if
+    its server has been closed meanwhile; so stop accepting, let that turn pass, then close.
+    """
+    loop = asyncio.get_running_loop()
+    for sock in server.sockets:
+        with contextlib.suppress(NotImplementedError):  # a loop without readers has no such turn
+            loop.remove_reader(sock.fileno())
+    await asyncio.sleep(0)
+    server.close()
 
 
 def _readable(sock: socket.socket) -> bool:

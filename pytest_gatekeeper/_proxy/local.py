@@ -36,6 +36,6 @@ async def answer(
     await stream.send(response_bytes(status, reason_phrase(status), tuple(fields)) + (b"" if head_only else content))
 
 
-async def answer_text(stream: Stream, status: int, text: str, *, head_only: bool = False) -> None:
+async def answer_text(stream: Stream, status: int, text: str) -> None:
     """Send a plain-text answer after which the connection is closed. Raises the stream's errors."""
-    await answer(stream, status, TEXT, text, head_only=head_only)
+    await answer(stream, status, TEXT, text)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from pytest_gatekeeper._core.framing import BodyError, request_body, response_body
+from pytest_gatekeeper._core.framing import BodyError, request_body
 from pytest_gatekeeper._core.headers import Malformed, survey
 from pytest_gatekeeper._core.hosts import split_authority
 from pytest_gatekeeper._core.logline import connect_line, denial_line, request_level, request_line
@@ -21,18 +21,15 @@ from pytest_gatekeeper._core.model import (
     Injection,
     Refused,
     RequestHead,
-    ResponseHead,
     Violation,
 )
 from pytest_gatekeeper._core.records import Closed, Exchange
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._proxy.connection import Connection
+    from pytest_gatekeeper._proxy.trip import Trip
 
-__all__ = [
-    "close", "log_exchange", "log_refusal", "note_forward", "note_refused", "note_response", "request_size",
-    "response_size",
-]  # fmt: skip
+__all__ = ["close", "log_exchange", "log_refusal", "note_forward", "note_refused", "note_response"]
 
 
 def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, clear: bool) -> Exchange:
@@ -143,10 +140,14 @@ def close(connection: Connection, record: Exchange, why: Closed, error: str | No
 # ------------------------------------------------------------------ log lines
 
 
-def log_exchange(
-    connection: Connection, head: RequestHead, plan: Forward, record: Exchange, response: ResponseHead | None
-) -> None:
-    """The line of a request that went upstream, or was meant to; without a `response` of the upstream, the proxy's."""
+def log_exchange(trip: Trip, response_size: int | None) -> None:
+    """The line of a request that went upstream, or was meant to.
+
+    Args:
+        trip: the exchange, its record as the client is going to see it.
+        response_size: of the answer's body as the upstream declared it; None where it did not, or did not answer.
+    """
+    connection, head, plan, record = trip.connection, trip.head, trip.plan, trip.record
     _open(connection, plan.request_id, record.injections)
     lease = connection.lease
     if not lease.wants(request_level(record.status or 0, record.error)):
@@ -163,8 +164,8 @@ def log_exchange(
             user_id=plan.user_id or connection.user_id,
             client_ip=connection.client_ip,
             injections=record.injections,
-            request_size=request_size(head),
-            response_size=None if response is None else response_size(response, head.method),
+            request_size=trip.body.declared,
+            response_size=response_size,
             error=record.error,
             captured=plan.captured,
             blank=lease.redactor.blank,
@@ -192,7 +193,7 @@ def log_refusal(connection: Connection, head: RequestHead, refused: Refused, req
             user_id=refused.user_id or connection.user_id,
             client_ip=connection.client_ip,
             deny_reason=refused.deny_reason,
-            request_size=None if connect else request_size(head),
+            request_size=None if connect else _request_size(head),
             captured=refused.captured,
             blank=lease.redactor.blank,
         )
@@ -224,19 +225,9 @@ def _open(connection: Connection, request_id: str, injections: Sequence[Injectio
     )
 
 
-def request_size(head: RequestHead) -> int | None:
+def _request_size(head: RequestHead) -> int | None:
     """The declared size of a request's body: 0 without one, None where it is not declared."""
     try:
         return request_body(head).declared
-    except BodyError:
-        return None
-
-
-def response_size(head: ResponseHead, method: str) -> int | None:
-    """The declared size of an answer's body."""
-    if head.status in (204, 304) or head.status < 200:
-        return 0
-    try:
-        return response_body(head, method).declared
     except BodyError:
         return None

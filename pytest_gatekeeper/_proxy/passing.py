@@ -92,7 +92,7 @@ def _tell(trip: Trip, response: ResponseHead, fields: Headers, body: Body, *, cl
     clear = clear and trip.clear  # the request's id may be among the fields
     notes.note_response(connection, record, response.status, fields, clear=clear)
     record.response_size = body.size
-    notes.log_exchange(connection, trip.head, trip.plan, record, response)
+    notes.log_exchange(trip, 0 if response.status in (204, 304) else body.declared)
     trip.answered = True
     if body.done:
         _settle(trip)

@@ -41,7 +41,7 @@ async def relay_body(
     body: Body,
     *,
     of: Side,
-    before: Callable[[bytes], None] | None = None,
+    before: Watcher,
     payload_only: bool = False,
 ) -> None:
     """Pass a body on until it has ended.
@@ -68,8 +68,7 @@ async def relay_body(
             data = piece(source, body, data)
         elif not body.end():
             raise Broken(of, Incomplete("the connection ended in the middle of a body"))
-        if before is not None:
-            before(data)
+        before(data)
         try:
             sink.write(payload(body, data) if payload_only else data)
             await sink.drain()

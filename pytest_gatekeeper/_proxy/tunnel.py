@@ -33,7 +33,7 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     record.upgraded = True
     notes.note_response(connection, record, 101, response.headers, clear=False)
     record.subprotocol = _field(record.response_headers, "sec-websocket-protocol")  # may be a token
-    notes.log_exchange(connection, trip.head, trip.plan, record, response)
+    notes.log_exchange(trip, 0)
     connection.lease.tell(record)
     trip.answered = True
     try:

@@ -135,10 +135,10 @@ class Upstreams:
         self._current = None
         self._kept = destination, self._version, upstream
 
-    def abort(self, error: StreamCut | None = None) -> None:
+    def abort(self, error: StreamCut) -> None:
         """Drop everything, what is being dialled included. The first reason counts."""
         if self._cut is None:
-            self._cut = error or StreamCut("error")
+            self._cut = error
         if self._dialling is not None:
             self._dialling.cancel()
         if self._current is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -214,11 +215,16 @@ def test_the_end_cuts_many(world: World) -> None:
 # ---- between tests
 
 
-def next_lease(world: World) -> tuple[Lease, list[object]]:
-    """Another lease on the same listener."""
+def another(world: World) -> tuple[Lease, list[object]]:
+    """Another lease, and what it is told."""
     told: list[object] = []
     old = world.lease
-    lease = Lease(old.terms, old.routes, old.redactor, process_authority(), told.append, watchlist=old.watchlist)
+    return Lease(old.terms, old.routes, old.redactor, process_authority(), told.append, watchlist=old.watchlist), told
+
+
+def next_lease(world: World) -> tuple[Lease, list[object]]:
+    """Another lease on the same listener."""
+    lease, told = another(world)
     proxy_thread().run(lambda: world.listener.hold(lease))
     return lease, told
 
@@ -266,6 +272,21 @@ def test_one_holder_at_a_time(world: World) -> None:
     with pytest.raises(ProxyError, match="another Gatekeeper holds this port"):
         next_lease(world)
     world.end()
+    lease, _ = next_lease(world)
+    proxy_thread().run(lambda: world.listener.release(lease))
+
+
+def test_two_that_want_the_port_at_once(world: World) -> None:
+    """One of them gets it, and the other is refused; neither believes to hold what the other holds."""
+    world.end()
+    leases = [another(world)[0] for _ in range(2)]
+
+    async def both() -> list[BaseException | None]:
+        return await asyncio.gather(*map(world.listener.hold, leases), return_exceptions=True)
+
+    outcomes = proxy_thread().run(both)
+    assert sorted(map(repr, outcomes)) == ["None", "ProxyError('another Gatekeeper holds this port')"]
+    proxy_thread().run(lambda: world.listener.release(leases[outcomes.index(None)]))
     lease, _ = next_lease(world)
     proxy_thread().run(lambda: world.listener.release(lease))
 

@@ -128,6 +128,23 @@ def test_a_port_that_is_given() -> None:
     proxy.close()
 
 
+def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    """No file of the log, no thread that fetches values anew; the proxy is closed."""
+    config = Config.parse(
+        "credentials:\n  - {host: api.example.com, source: {type: process, command: echo v4lue-1, ttl: 1h}}\n"
+        f"log: {{output: {tmp_path / 'log'}}}\n"
+    )
+    before = set(threading.enumerate())
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        proxy = Gatekeeper(config, secrets="real", port=taken.getsockname()[1])
+        assert "gatekeeper-secrets" in {thread.name for thread in threading.enumerate()}
+        with pytest.raises(ProxyError, match="cannot listen"):
+            proxy.start()
+    assert repr(proxy) == "<Gatekeeper closed>"
+    assert {thread.name for thread in set(threading.enumerate()) - before} <= {"gatekeeper-proxy"}
+    assert proxy._log is not None and proxy._log._file is not None and proxy._log._file.closed
+
+
 def test_leaving_takes_two_seconds_at_most(origin: Origin) -> None:
     """With idle connections, an answer under way and an open tunnel, which say that they were cut."""
     with Gatekeeper() as proxy:
