@@ -15,7 +15,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from peers import API, OTHER, UPGRADE, Peer, Road, connect, frame, knock, silent_websocket, tunnel
+from frames import frame
+from peers import API, OTHER, UPGRADE, Peer, Road, connect, knock, silent_websocket, tunnel
 
 from pytest_gatekeeper._proxy.tls import TlsStream
 from pytest_gatekeeper.origin import Origin

@@ -53,29 +53,21 @@ class Child:
             self._lines.put(line)
         self._lines.put("")
 
-    def begin(self, what: str, **arguments: Any) -> None:
-        """Ask for something; `end` takes the answer."""
+    def ask(self, what: str, **arguments: Any) -> Any:
+        """Ask for something. Raises RuntimeError where the answer is an error, or does not come within `LIMIT`."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"what": what, **arguments}) + "\n")
         self._process.stdin.flush()
-
-    def end(self, limit: float = LIMIT) -> Any:
-        """The answer. Raises RuntimeError where it is an error, or does not come within `limit` seconds."""
         try:
-            line = self._lines.get(timeout=limit)
+            line = self._lines.get(timeout=LIMIT)
         except queue.Empty:
-            raise RuntimeError(f"{self.name} did not answer within {limit:g} s") from None
+            raise RuntimeError(f"{self.name} did not answer within {LIMIT:g} s") from None
         if not line:
             raise RuntimeError(f"{self.name} has ended")
         found = json.loads(line)
         if "error" in found:
             raise RuntimeError(f"{self.name}: {found['error']}")
         return found["result"]
-
-    def ask(self, what: str, **arguments: Any) -> Any:
-        """`begin` and `end`."""
-        self.begin(what, **arguments)
-        return self.end()
 
     def close(self) -> None:
         """End the process."""

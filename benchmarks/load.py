@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypedDict
 
 from children import answer
+from frames import frame
 
 HOST = "bench.example.com"
 PIECE = 1 << 20
@@ -196,14 +197,8 @@ def new_hosts(way: Way, count: int) -> dict[str, Any]:
 
 
 def masked(size: int) -> bytes:
-    """A binary message in one frame, masked."""
-    payload = random.Random(2).randbytes(size)  # noqa: S311 - data, no secret
-    mask = b"\x37\xfa\x21\x3d"
-    body = int.from_bytes(payload, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-    width = 0 if size < 126 else 2 if size < 1 << 16 else 8
-    length = bytes((128 | (size if not width else 126 if width == 2 else 127),))
-    length += size.to_bytes(width, "big") if width else b""
-    return b"\x82" + length + mask + body.to_bytes(size, "big")
+    """A binary message of data, masked."""
+    return frame(random.Random(2).randbytes(size), b"\x37\xfa\x21\x3d")  # noqa: S311 - data, no secret
 
 
 def echoes(way: Way, count: int, size: int, seconds: float) -> dict[str, Any]:

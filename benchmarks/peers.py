@@ -14,10 +14,12 @@ import ssl
 import struct
 from dataclasses import dataclass, field
 
+from frames import frame
+
 from pytest_gatekeeper._proxy.stream import Stream, TcpStream
 from pytest_gatekeeper._proxy.tls import TlsStream
 
-__all__ = ["API", "OTHER", "UPGRADE", "Peer", "Road", "connect", "frame", "knock", "silent_websocket", "tunnel"]
+__all__ = ["API", "OTHER", "UPGRADE", "Peer", "Road", "connect", "knock", "silent_websocket", "tunnel"]
 
 API, OTHER = "api.soak.example", "other.soak.example"  # the rule is for the first
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
@@ -85,13 +87,12 @@ class Peer:
         self._rest = data[count:]
         return data[:count]
 
-    async def until_end(self) -> bool:
-        """Read until the connection is over; True then."""
+    async def until_end(self) -> None:
+        """Read until the connection is over."""
         with contextlib.suppress(OSError):
             while await self.stream.receive():
                 pass
         self.tcp.abort()
-        return True
 
     def reset(self) -> None:
         """End it with RST."""
@@ -153,16 +154,6 @@ class Peer:
         if count > 125:
             count = int.from_bytes(await self.exactly(2 if count == 126 else 8), "big")
         return await self.exactly(count)
-
-
-def frame(payload: bytes, mask: bytes) -> bytes:
-    """A binary message, masked (RFC 6455 section 5.2)."""
-    size = len(payload)
-    width = 0 if size < 126 else 2 if size < 1 << 16 else 8
-    length = bytes((128 | (size if not width else 126 if width == 2 else 127),))
-    length += size.to_bytes(width, "big") if width else b""
-    body = int.from_bytes(payload, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
-    return b"\x82" + length + mask + body.to_bytes(size, "big")
 
 
 # ------------------------------------------------------------------ connections

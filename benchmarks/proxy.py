@@ -65,10 +65,8 @@ class Proxy:
             began = time.perf_counter()
             proxy = Gatekeeper(config, listener=self._listener, salt=f"test_{number}")
             proxy.start()
-            with contextlib.ExitStack() as stack:
-                variables = proxy.env
-                stack.enter_context(repaired(variables["SSL_CERT_FILE"]))
-                stack.enter_context(lend(variables))
+            variables = proxy.env
+            with repaired(variables["SSL_CERT_FILE"]), lend(variables):
                 ready = time.perf_counter()
             proxy.close()
             ended = time.perf_counter()

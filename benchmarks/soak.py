@@ -218,9 +218,12 @@ class Soak:
         each = (memory() - before) * 1024 / count
         taken = await self.stop(proxy, origin)
         upgrades = proxy.recorder.upgrades
-        ended = await asyncio.gather(*(one.until_end() for one in sockets))
-        if len(upgrades) != count or any(one.closed != "test" for one in upgrades) or not all(ended):
-            self._troubles.note(f"of {count} idle WebSockets {sum(ended)} were cut")
+        ends = [asyncio.create_task(one.until_end()) for one in sockets]
+        ended, late = await asyncio.wait(ends, timeout=ACT_LIMIT)
+        for one in late:
+            one.cancel()
+        if len(upgrades) != count or any(one.closed != "test" for one in upgrades) or late:
+            self._troubles.note(f"of {count} idle WebSockets {len(ended)} were cut")
         return f"{count} idle WebSockets, {each:.0f} KiB each with both ends: all cut in {taken:.2f} s"
 
     def close(self) -> None:

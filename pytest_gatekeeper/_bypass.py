@@ -26,7 +26,7 @@ from threading import get_ident
 from typing import Any
 
 from pytest_gatekeeper._core.cures import Call, Client, find_client, guess_client, until_turn
-from pytest_gatekeeper._core.hosts import host_matches, is_loopback, same_host, split_authority
+from pytest_gatekeeper._core.hosts import host_matches, is_address, is_loopback, same_host, split_authority
 from pytest_gatekeeper._core.records import Bypass
 
 __all__ = ["Watching", "goes_direct", "watch"]
@@ -111,7 +111,7 @@ def _names(entry: str, host: str, port: int) -> bool:
     try:
         name, only = split_authority(entry.removeprefix("*").removeprefix("."))
     except ValueError:
-        return "/" in entry and _is_numeric(host) and _is_inside(host, entry)
+        return "/" in entry and _is_inside(host, entry)
     if only not in (None, port):
         return False
     return same_host(name, host) or host_matches(f"*.{name}", host.removesuffix("."))
@@ -157,7 +157,7 @@ def _judge(event: str, args: tuple[Any, ...], thread: int) -> None:
     host, port = place
     client = _client(event, host, calls)
     key = ("" if client.guessed else client.name, port)
-    if _is_numeric(host):
+    if is_address(host.partition("%")[0]):
         if event == _LOOK_UP:
             _looked_up.pop(key, None)  # an address that the client was given: no name is behind it
             return
@@ -215,14 +215,6 @@ def _place(host: object, port: object) -> tuple[str, int] | None:
     return host, port if isinstance(port, int) else 0
 
 
-def _is_numeric(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
-
-
 def _is_here(host: str) -> bool:
     """Whether a name or an address is this machine's own."""
     name = host.lower().partition("%")[0].removesuffix(".")
@@ -234,13 +226,10 @@ def _is_here(host: str) -> bool:
 
 def _calls(frame: types.FrameType | None) -> Iterator[Call]:
     """The stack from a frame outwards, this module's own frames left out."""
-    for _ in range(_DEPTH):
-        if frame is None:
-            return
-        module = frame.f_globals.get("__name__")
+    for one in islice(_frames(frame), _DEPTH):
+        module = one.f_globals.get("__name__")
         if module != __name__:
-            yield Call(module if isinstance(module, str) else "", frame.f_code.co_name)
-        frame = frame.f_back
+            yield Call(module if isinstance(module, str) else "", one.f_code.co_name)
 
 
 def _askers(host: str) -> list[Call]:

@@ -116,28 +116,31 @@ class Gatekeeper(Running):
         """
         if self._state != "new":
             raise ProxyError(f"this Gatekeeper is {self._state}; make another one")
-        remember_roots()
-        self._log = log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
         try:
-            lease = self._in_force.hold(
-                lambda terms, redactor, watchlist: Lease(
-                    terms,
-                    self._routes,
-                    redactor,
-                    process_authority(),
-                    self._accept,
-                    watchlist=watchlist,
-                    label=self._salt,
-                    wants=log.wants,
-                    limits=self._limits,
-                    proxy_protocol=self.config.proxy.proxy_protocol,
-                )
-            )
-            listener = self._shared or open_listener(port=self._port)
-            listener.hold(lease)
+            self._begin()
         except BaseException:
             self.close()
             raise
+
+    def _begin(self) -> None:
+        remember_roots()
+        self._log = log = LogWriter(self.config.log, streams=self._log_streams, file=self.config.file)
+        lease = self._in_force.hold(
+            lambda terms, redactor, watchlist: Lease(
+                terms,
+                self._routes,
+                redactor,
+                process_authority(),
+                self._accept,
+                watchlist=watchlist,
+                label=self._salt,
+                wants=log.wants,
+                limits=self._limits,
+                proxy_protocol=self.config.proxy.proxy_protocol,
+            )
+        )
+        listener = self._shared or open_listener(port=self._port)
+        listener.hold(lease)
         self._listener, self._lease, self._state = listener, lease, "running"
         if self._watch_bypass:
             thread = proxy_thread()

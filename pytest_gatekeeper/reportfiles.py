@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pytest_gatekeeper.errors import ProxyError
 
-__all__ = ["SUFFIXES", "prepare", "write"]
+__all__ = ["SUFFIXES", "about", "prepare", "write", "write_all"]
 
 SUFFIXES = (".json", ".html")
 
@@ -33,6 +34,29 @@ def prepare(paths: Iterable[Path], source: str) -> None:
             trial.unlink()
         except OSError as error:
             raise ProxyError(f"{source}: cannot write {str(path)!r}: {error.strerror}") from None
+
+
+def about(version: str, config: str | None, secrets: str, fail_on: Iterable[str], status: int) -> dict[str, Any]:
+    """The run itself, as `_core.report.document` takes it, without `lost`."""
+    return {
+        "generator": f"pytest-gatekeeper {version}",
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "config": config,
+        "secrets": secrets,
+        "fail_on": list(fail_on),
+        "exit_status": int(status),
+    }
+
+
+def write_all(paths: Iterable[Path], report: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Write a document to each path; gives each with the line that says why it could not be written, or with ""."""
+    for path in paths:
+        try:
+            write(path, report)
+        except OSError as error:
+            yield path, f"gatekeeper report: cannot write {path}: {error.strerror}"
+        else:
+            yield path, ""
 
 
 def write(path: Path, report: dict[str, Any]) -> None:

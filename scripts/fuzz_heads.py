@@ -127,9 +127,7 @@ def plain(random: Random, kind: type[Head]) -> list[bytes]:
     for _ in range(random.randrange(7)):
         lines.append(random.choice(NAMES) + random.choice((b": ", b": ", b":")) + random.choice(VALUES))
     if kind is RequestHead:
-        lines.insert(
-            random.randrange(1, len(lines) + 1), random.choice((b"Host: a.example", b"host:a", b"HOST: [::1]:8"))
-        )
+        lines.insert(random.randrange(1, len(lines) + 1), random.choice(HOSTS))
     if random.random() < 0.4:
         lines.insert(random.randrange(1, len(lines) + 1), random.choice(FRAMING))
     return lines

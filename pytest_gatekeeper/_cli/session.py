@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from pathlib import Path
 
 from pytest_gatekeeper import __version__
@@ -18,7 +17,7 @@ from pytest_gatekeeper._core.verdict import DEFAULT, FAIL_ON, failing, read_fail
 from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
 from pytest_gatekeeper.origin import Origin
-from pytest_gatekeeper.reportfiles import SUFFIXES, prepare, write
+from pytest_gatekeeper.reportfiles import SUFFIXES, about, prepare, write_all
 from pytest_gatekeeper.takings import Taken, Watch
 from pytest_gatekeeper.toolfiles import TOOLS
 
@@ -164,26 +163,13 @@ def _reported(said: argparse.Namespace, proxy: Gatekeeper, what: str, taken: Tak
     """Write the reports; one that cannot be written fails the run."""
     if not said.report:
         return status
-    about = {
-        "generator": f"pytest-gatekeeper {__version__}",
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "config": proxy.config.file,
-        "secrets": said.secrets,
-        "fail_on": list(said.fail_on),
-        "exit_status": status,
-        "lost": [],
-    }
+    run = about(__version__, proxy.config.file, said.secrets, said.fail_on, status)
     test = {"id": what, "outcome": "failed" if status else "passed", **taken.numbers}
-    made = document(about, taken.facts, [test], taken.details)
-    for path in said.report:
-        try:
-            write(path, made)
-        except OSError as error:
-            tell(f"gatekeeper report: cannot write {path}: {error.strerror}")
-            status = status or 1
-        else:
-            tell(f"gatekeeper report: {path}")
-    return status
+    made = document({**run, "lost": []}, taken.facts, [test], taken.details)
+    for path, error in write_all(said.report, made):
+        tell(error or f"gatekeeper report: {path}")
+        status = status or bool(error)
+    return int(status)
 
 
 def tell(line: str) -> None:

@@ -6,7 +6,6 @@ Markers are merged from the farthest to the nearest; credentials add up, every o
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -163,6 +162,8 @@ def make_plan(options: Options, said: Iterable[Mapping[str, object]], who: str) 
 def _checked(key: str, value: object, who: str) -> object:
     __tracebackhide__ = True
     if key not in _CHECKS:
+        import difflib  # for a mistake alone: no run needs it else
+
         near = difflib.get_close_matches(key, _CHECKS, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise TypeError(f"{who} has no keyword {key!r}{hint}; it takes {_known()}")

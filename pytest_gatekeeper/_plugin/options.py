@@ -23,7 +23,6 @@ T = TypeVar("T")
 
 SecretsMode = Literal["auto", "real", "canary"]
 SECRETS = ("auto", "real", "canary")
-REPORTS = (".json", ".html")
 
 _PREFIX = "gatekeeper_"
 _NUMBER: Literal["float", "string"] = "float" if pytest.version_tuple >= (9, 0) else "string"  # native TOML has numbers
@@ -103,9 +102,12 @@ def fail_on_list(value: object) -> tuple[str, ...]:
 def _reports(value: object) -> tuple[str, ...]:
     """Names of reports, each once."""
     names = cast("list[str]", value)
-    for name in names:
-        if Path(name).suffix.lower() not in REPORTS:
-            raise ValueError(f"must be a file whose name ends in {' or '.join(REPORTS)}, not {name!r}")
+    if names:
+        from pytest_gatekeeper.reportfiles import SUFFIXES  # which a run without a report does not load
+
+        for name in names:
+            if Path(name).suffix.lower() not in SUFFIXES:
+                raise ValueError(f"must be a file whose name ends in {' or '.join(SUFFIXES)}, not {name!r}")
     return tuple(dict.fromkeys(names))
 
 

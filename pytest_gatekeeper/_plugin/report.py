@@ -6,18 +6,13 @@ Texts come finished from `_core` and the recorder; here they are only put where 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from pytest_gatekeeper._plugin.judge import judge_run
 from pytest_gatekeeper._plugin.ledger import UNFINISHED
 from pytest_gatekeeper._plugin.session import RUN, Run
-
-if TYPE_CHECKING:
-    from pytest_gatekeeper._core.model import Credential
 
 __all__ = ["add_section", "finish", "header", "prepare", "print_scope"]
 
@@ -30,9 +25,11 @@ def header(run: Run) -> str | None:
     """One line on the configuration; nothing without one. Sources are counted by their kind, none is fetched."""
     if run.config is None:
         return None
+    from pytest_gatekeeper._sources.vault import count_real
+
     options = run.options
     rules = len(run.config.credentials)
-    real = sum(_is_real(credential, options.secrets, os.environ) for credential in run.config.credentials)
+    real = count_real(run.config.credentials, options.secrets, os.environ)
     parts = [
         str(run.config.file),
         f"{rules} rule{'' if rules == 1 else 's'}",
@@ -41,13 +38,6 @@ def header(run: Run) -> str | None:
         f"network {'open' if options.allow_network else 'closed'}",
     ]
     return f"gatekeeper: {', '.join(parts)}"
-
-
-def _is_real(credential: Credential, mode: str, environ: Mapping[str, str]) -> bool:
-    source = credential.source
-    if mode == "auto":
-        return source.type == "static" or (source.type == "env" and bool(environ.get(source.get("var"))))
-    return mode == "real"
 
 
 def add_section(run: Run, report: pytest.TestReport) -> None:
@@ -62,8 +52,10 @@ def _told(run: Run) -> Iterator[str]:
     told = False
     for watch in run.watches:
         recorder, older = watch.recorder, watch.older
-        lines = [] if older else recorder.describe(_LINES).splitlines()
-        if records := recorder.records[older:] if older else ():
+        lines: list[str] = []
+        if not older:
+            lines = recorder.describe(_LINES).splitlines()
+        elif records := recorder.records[older:]:
             lines = [f"after {numbered(older, 'record')} of earlier tests:"]
             lines += table(records, limit=_LINES, latest=True)
         if lines and len(run.watches) > 1:
@@ -125,28 +117,15 @@ def finish(session: pytest.Session) -> None:
 
 def _write_files(run: Run, session: pytest.Session) -> None:
     """Write the reports that were asked for; one that cannot be written fails the run."""
-    from pytest_gatekeeper.reportfiles import write
+    from pytest_gatekeeper import __version__
+    from pytest_gatekeeper.reportfiles import about, write_all
 
-    made = run.ledger.document(_about(run, session))
-    for path in run.options.report:
-        try:
-            write(path, made)
-        except OSError as error:
-            run.report_errors.append(f"gatekeeper report: cannot write {path}: {error.strerror}")
+    options, config = run.options, run.config
+    file = str(config.file) if config is not None else None
+    made = run.ledger.document(about(__version__, file, options.secrets, options.fail_on, session.exitstatus))
+    for path, error in write_all(options.report, made):
+        if error:
+            run.report_errors.append(error)
             session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
         else:
             run.reports.append(path)
-
-
-def _about(run: Run, session: pytest.Session) -> dict[str, Any]:
-    """The run itself."""
-    from pytest_gatekeeper import __version__
-
-    return {
-        "generator": f"pytest-gatekeeper {__version__}",
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "config": str(run.config.file) if run.config is not None else None,
-        "secrets": run.options.secrets,
-        "fail_on": list(run.options.fail_on),
-        "exit_status": int(session.exitstatus),
-    }

@@ -205,7 +205,7 @@ def check_sources(session: pytest.Session) -> None:
     from pytest_gatekeeper.gatekeeper import Gatekeeper
 
     try:
-        Gatekeeper(run.config, secrets="real")
+        Gatekeeper(run.config, secrets="real").close()  # else it would fetch again what expires
     except GatekeeperError as error:
         raise pytest.UsageError(f"gatekeeper: {error}") from None
 
@@ -258,8 +258,7 @@ def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Calla
             made += 1
             label = f"gatekeeper_proxy_factory[{made}]"
             plan = make_plan(run.options, [keywords], "gatekeeper_proxy_factory()")
-            folders = (session.config.rootpath,)
-            proxy = _made(session, plan, lambda: _proxy(run, plan, config, folders, label, None))
+            proxy = _made(session, plan, lambda: _proxy(run, plan, config, (session.config.rootpath,), label, None))
             watch = run.watch(proxy.recorder, label, plan.fail_on, wide=True)
             stack.callback(run.take, watch, last=True)
             stack.callback(proxy.close)
