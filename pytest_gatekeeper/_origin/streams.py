@@ -71,6 +71,12 @@ class ForwardedStream:
     async def receive(self) -> bytes:
         return await self._lower.receive()
 
+    async def pour(self, into: Callable[[bytes], bool]) -> bool:
+        while data := await self.receive():
+            if not into(data):
+                return False
+        return True
+
     def take(self) -> bytes:
         return self._lower.take()
 
@@ -79,6 +85,10 @@ class ForwardedStream:
 
     def write(self, data: bytes) -> None:
         self._lower.write(data)
+
+    @property
+    def writable(self) -> bool:
+        return self._lower.writable
 
     async def drain(self) -> None:
         await self._lower.drain()

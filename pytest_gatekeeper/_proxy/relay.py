@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal
 
-from pytest_gatekeeper._core.framing import Body
+from pytest_gatekeeper._core.framing import Body, BodyError
 from pytest_gatekeeper._core.scan.leaks import Watch
 from pytest_gatekeeper._proxy.stream import Stream
 
@@ -59,18 +59,32 @@ async def relay_body(
         BodyError: its framing is broken.
     """
     other: Side = "upstream" if of == "client" else "client"
+    failure: Broken | BodyError | None = None
+
+    def into(data: bytes) -> bool:
+        nonlocal failure
+        try:
+            data = piece(source, body, data)
+            before(data)
+            sink.write(payload(body, data) if payload_only else data)
+        except BodyError as error:
+            failure = error
+        except OSError as error:
+            failure = Broken(other, error)
+        return failure is None and sink.writable and not body.done
+
     while not body.done:
         try:
-            data = await source.receive()
+            ended = await source.pour(into)
         except OSError as error:
             raise Broken(of, error) from None
-        if data:
-            data = piece(source, body, data)
-        elif not body.end():
-            raise Broken(of, Incomplete("the connection ended in the middle of a body"))
-        before(data)
+        if failure is not None:
+            raise failure from None
+        if ended:
+            if not body.end():
+                raise Broken(of, Incomplete("the connection ended in the middle of a body"))
+            before(b"")
         try:
-            sink.write(payload(body, data) if payload_only else data)
             await sink.drain()
         except OSError as error:
             raise Broken(other, error) from None
@@ -137,11 +151,22 @@ async def _pump(
     source: Stream, sink: Stream, side: Side, watcher: Watcher, note: Callable[[Side, OSError | None], None]
 ) -> None:
     other: Side = "upstream" if side == "client" else "client"
+    failure: OSError | None = None
+
+    def into(data: bytes) -> bool:
+        nonlocal failure
+        watcher(data)
+        try:
+            sink.write(data)
+        except OSError as error:
+            failure = error
+        return failure is None and sink.writable
+
     try:
-        while data := await source.receive():
-            watcher(data)
+        while not await source.pour(into):
             try:
-                sink.write(data)
+                if failure is not None:
+                    raise failure
                 await sink.drain()
             except OSError as error:
                 note(other, error)

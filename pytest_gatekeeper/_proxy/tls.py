@@ -98,6 +98,29 @@ class TlsStream:
             else:
                 self._ended = self.ragged = True
 
+    async def pour(self, into: Callable[[bytes], bool]) -> bool:
+        going = True
+        trouble: OSError | None = None
+
+        def decrypt(raw: bytes) -> bool:
+            nonlocal going, trouble
+            self._incoming.write(raw)
+            try:
+                while going and (self._incoming.pending or self._session.pending()) and (parts := self._read()):
+                    going = into(parts[0] if len(parts) == 1 else b"".join(parts))
+            except OSError as error:
+                trouble = error
+            return going and trouble is None and not self._ended
+
+        while data := self.take():
+            if not into(data):
+                return False
+        if not self._ended and await self._lower.pour(decrypt):
+            self._ended = self.ragged = True
+        if trouble is not None:
+            raise trouble
+        return going
+
     def take(self) -> bytes:
         if self._returned:
             return self._returned.pop()
@@ -147,6 +170,10 @@ class TlsStream:
         except ssl.SSLError as error:
             raise TlsFailure.of(error) from None
         self._flush()
+
+    @property
+    def writable(self) -> bool:
+        return self._lower.writable
 
     async def drain(self) -> None:
         await self._lower.drain()

@@ -404,6 +404,7 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
     class Lower:
         activity = 7.0
         ragged = True
+        writable = True
         ended = True
 
         def __init__(self) -> None:
@@ -411,6 +412,9 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
 
         async def receive(self) -> bytes:
             return b"later"
+
+        async def pour(self, into: Callable[[bytes], bool]) -> bool:
+            raise AssertionError("what is recorded must not go past the recording")
 
         def take(self) -> bytes:
             return b"now"
@@ -447,7 +451,8 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
     stream.unread(b"")
     stream.unread(b"back")
     assert (stream.take(), stream.take()) == (b"back", b"now")
-    assert (stream.activity, stream.ragged, stream.ended) == (7.0, True, True)
+    assert (stream.activity, stream.ragged, stream.ended, stream.writable) == (7.0, True, True, True)
+    assert asyncio.run(stream.pour(lambda data: data != b"later")) is False
     stream.write(b"out")
     asyncio.run(stream.drain())
     asyncio.run(stream.finish())
@@ -456,7 +461,7 @@ def test_a_recorded_stream_is_a_stream(origin: Origin) -> None:
     stream.abort(error)
     stream.on_end(None)
     assert lower.said == [b"out", "drain", "finish", "close", "cut", error, None]
-    assert (raw.received, raw.sent) == (b"now", b"out")
+    assert (raw.received, raw.sent) == (b"nowlater", b"out")
 
     lower.said.clear()
     forwarded = ForwardedStream(lower)

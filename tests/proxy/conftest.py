@@ -20,6 +20,7 @@ class _MemoryStream:
     """One end of a connection that exists in memory; what is written arrives in pieces of `size` bytes."""
 
     ragged = False
+    writable = True
     activity = 0.0
 
     def __init__(self, pieces: Iterable[bytes] = (), size: int | None = None) -> None:
@@ -41,6 +42,12 @@ class _MemoryStream:
             self._arrived.clear()
             await asyncio.wait_for(self._arrived.wait(), LIMIT)
         return self.take()
+
+    async def pour(self, into: Callable[[bytes], bool]) -> bool:
+        while data := await self.receive():
+            if not into(data):
+                return False
+        return True
 
     def take(self) -> bytes:
         if self.size == GLUED:

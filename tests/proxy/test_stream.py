@@ -130,6 +130,77 @@ def test_unread_bytes_come_first() -> None:
     run(work())
 
 
+def test_pouring_hands_over_what_arrives() -> None:
+    """What was there and what comes, in order, until it is refused; the rest waits, and the end is told."""
+
+    async def work() -> None:
+        async with connected() as (stream, far):
+            loop = asyncio.get_running_loop()
+            got = bytearray()
+
+            def until_full(data: bytes) -> bool:
+                got.extend(data)
+                return len(got) < MUCH // 2
+
+            await loop.sock_sendall(far, b"early ")
+            assert await stream.receive() == b"early "
+            stream.unread(b"early ")
+            sending = asyncio.ensure_future(loop.sock_sendall(far, pattern(MUCH)))
+            assert await stream.pour(until_full) is False
+            assert MUCH // 2 <= len(got) < MUCH // 2 + 2 * READ_SIZE
+
+            def keep(data: bytes) -> bool:
+                got.extend(data)
+                return True
+
+            pouring = asyncio.ensure_future(stream.pour(keep))
+            await sending
+            far.shutdown(socket.SHUT_WR)
+            assert await pouring is True
+            assert bytes(got) == b"early " + pattern(MUCH)
+            assert await stream.pour(lambda _: False) is True
+
+    run(work())
+
+
+def test_pouring_ends_with_the_stream_s_error() -> None:
+    """A cut reaches whoever pours; what was handed over before stays so."""
+
+    async def work() -> None:
+        async with connected() as (stream, far):
+            got: list[bytes] = []
+
+            def keep(data: bytes) -> bool:
+                got.append(data)
+                return True
+
+            pouring = asyncio.ensure_future(stream.pour(keep))
+            await asyncio.get_running_loop().sock_sendall(far, b"x")
+            await until(lambda: bool(got))
+            stream.abort(StreamCut("idle"))
+            with pytest.raises(StreamCut, match="idle"):
+                await pouring
+            assert got == [b"x"]
+
+    run(work())
+
+
+def test_pouring_that_is_cancelled_leaves_the_stream_usable() -> None:
+    """What comes later is received as ever."""
+
+    async def work() -> None:
+        async with connected() as (stream, far):
+            pouring = asyncio.ensure_future(stream.pour(lambda _: True))
+            await asyncio.sleep(0)
+            pouring.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await pouring
+            await asyncio.get_running_loop().sock_sendall(far, b"later")
+            assert await stream.receive() == b"later"
+
+    run(work())
+
+
 def test_activity_follows_both_directions() -> None:
     """Bytes that come and bytes that go move it; waiting does not."""
 

@@ -169,6 +169,68 @@ def test_any_writes_in_any_pieces_are_one_stream(
     run(work())
 
 
+async def poured(stream: Stream, most: int) -> tuple[bytes, bool]:
+    """What is handed over until `most` bytes are there, and whether the peer has finished."""
+    got = bytearray()
+
+    def into(data: bytes) -> bool:
+        got.extend(data)
+        return len(got) < most
+
+    ended = await stream.pour(into)
+    return bytes(got), ended
+
+
+@every_version
+@every_size
+def test_pouring_gives_what_receiving_gives(
+    version: ssl.TLSVersion, size: int | None, tls_authority: CertificateAuthority, memory_pair: MemoryPair
+) -> None:
+    """What was put back first; what is refused waits, and the end is told, in whatever pieces records come."""
+
+    async def work() -> None:
+        async with Ends(tls_authority, memory_pair, version).agreed(size) as (client, server):
+            client.write(b"first")
+            server.unread(await server.receive())
+            client.write(b"second")
+            assert await poured(server, 1) == (b"first", False)
+            assert await poured(server, 6) == (b"second", False)
+            pouring = asyncio.ensure_future(poured(server, 99))
+            await asyncio.sleep(0)
+            client.write(b"third")
+            await client.finish()
+            assert await pouring == (b"third", True)
+            assert not server.ragged
+            assert await poured(server, 1) == (b"", True)
+            server.write(b"and back")
+            server.cut()
+            assert await poured(client, 99) == (b"and back", True)
+            assert client.ragged
+
+    run(work())
+
+
+@every_size
+def test_pouring_ends_with_a_failure(ends: Ends, size: int | None) -> None:
+    """A record that is none is a TlsFailure, after what came before it."""
+
+    async def work() -> None:
+        async with ends.agreed(size) as (client, server):
+            client.write(b"good")
+            ends.lower[0].write(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+            got: list[bytes] = []
+
+            def into(data: bytes) -> bool:
+                got.append(data)
+                return True
+
+            with pytest.raises(TlsFailure):
+                await server.pour(into)
+            assert b"".join(got) == b"good"
+
+    run(work())
+
+
 def test_one_read_is_bounded(ends: Ends) -> None:
     """About 256 KiB come at once at most, several records among them."""
 
