@@ -6,8 +6,6 @@ program under test finds them.
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import importlib
 import importlib.metadata
 import os
@@ -21,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.clients.conftest import HOST, INSTALL, INSTALLED, LIMIT, TURNS, Cell, Client, Site, cells, distribution
+from tests.conftest import in_a_loop
 
 SECTION = "python"
 
@@ -37,14 +36,10 @@ def waiting(chat: Chat) -> Callable[[Site], str]:
     """An action that runs in a loop of its own."""
 
     def action(site: Site) -> str:
-        async def bounded() -> str:
-            return await asyncio.wait_for(chat(site), LIMIT)
+        async def chatting() -> str:
+            return await chat(site)
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # aiohttp does not wait for the end of a tunnelled TLS
-            echo = asyncio.run(bounded())
-            gc.collect()  # connection when it closes: what is left of it is collected here, and not in another test
-        return echo
+        return in_a_loop(chatting())
 
     return action
 

@@ -5,11 +5,8 @@ Each is tried twice: as it is nothing of it reaches the proxy, with what the pag
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import http.client
 import socket
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,6 +19,7 @@ from websockets.sync.client import connect
 
 from pytest_gatekeeper import Gatekeeper, Origin
 from tests.clients.conftest import HOST, LIMIT
+from tests.conftest import in_a_loop
 
 URL = f"https://{HOST}/word"
 
@@ -96,12 +94,7 @@ def plain_aiohttp(proxy: Gatekeeper, *, cured: bool = False) -> str:
         async with aiohttp.ClientSession(**arguments) as session, session.get(URL) as answer:
             return await answer.text()
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # as in test_python_clients.py
-        try:
-            return asyncio.run(asyncio.wait_for(fetched(), LIMIT))
-        finally:
-            gc.collect()
+    return in_a_loop(fetched())
 
 
 def cured_aiohttp(proxy: Gatekeeper) -> str:

@@ -6,7 +6,6 @@ recorder has nothing, and says so instead of agreeing. The twin is the same clie
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import socket
@@ -26,6 +25,7 @@ import urllib3
 import websockets
 from websockets.sync.client import connect as ws_connect
 
+from tests.conftest import in_a_loop
 from tests.proof.conftest import other_address, rule
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def with_aiohttp(url: str, proxy: Gatekeeper | None) -> None:
             else:
                 await session.get(url)
 
-    asyncio.run(fetch())
+    in_a_loop(fetch())
 
 
 def with_websockets(url: str, proxy: Gatekeeper | None) -> None:
