@@ -26,7 +26,7 @@ from threading import get_ident
 from typing import Any
 
 from pytest_gatekeeper._core.cures import Call, Client, find_client, guess_client, until_turn
-from pytest_gatekeeper._core.hosts import host_matches, is_address, is_loopback, same_host, split_authority
+from pytest_gatekeeper._core.hosts import PORTS, host_matches, is_address, is_loopback, same_host, split_authority
 from pytest_gatekeeper._core.records import Bypass
 
 __all__ = ["Watching", "goes_direct", "watch"]
@@ -36,7 +36,6 @@ _EVENTS = frozenset((_CONNECT, _LOOK_UP))
 _OURS = ("pytest_gatekeeper._proxy.", "pytest_gatekeeper._sources.")
 _DEPTH = 300  # frames of a stack that are looked at
 _REMEMBERED = 256  # look-ups
-_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _HERE = frozenset(("", "0.0.0.0", "::", "ip6-localhost", "localhost.localdomain"))  # noqa: S104 - nothing is bound
 
 
@@ -209,7 +208,7 @@ def _place(host: object, port: object) -> tuple[str, int] | None:
     if isinstance(port, bytes | bytearray):
         port = port.decode("latin-1")
     if isinstance(port, str):
-        port = int(port) if port.isdecimal() else _PORTS.get(port, 0)
+        port = int(port) if port.isdecimal() else PORTS.get(port, 0)
     if not isinstance(host, str):
         return None
     return host, port if isinstance(port, int) else 0

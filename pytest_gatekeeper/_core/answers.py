@@ -32,10 +32,10 @@ def bad_request(text: str, destination: Destination | None = None) -> Refused:
     return _text(400, text)._replace(destination=destination)
 
 
-def not_allowed(text: str, destination: Destination | None, violation: Violation | None = None) -> Refused:
+def not_allowed(text: str, destination: Destination | None, violation: Violation) -> Refused:
     """405: a method that would defeat the rules."""
     answer = _text(405, text, (("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"),))
-    return answer._replace(destination=destination, violations=(violation,) if violation else ())
+    return answer._replace(destination=destination, violations=(violation,))
 
 
 def auth_required(close: bool) -> Refused:

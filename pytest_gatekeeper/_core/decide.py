@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote_to_bytes
 from pytest_gatekeeper._core import answers
 from pytest_gatekeeper._core.admission import authenticate, decide_connect
 from pytest_gatekeeper._core.headers import Malformed, Survey, captured, forwarded, survey
-from pytest_gatekeeper._core.hosts import join_authority, same_host, split_authority
+from pytest_gatekeeper._core.hosts import PORTS, join_authority, same_host, split_authority
 from pytest_gatekeeper._core.inject import Plan, inject
 from pytest_gatekeeper._core.model import Destination, Forward, Headers, Injection, Refused, RequestHead, Violation
 from pytest_gatekeeper._core.terms import Terms
@@ -26,7 +26,6 @@ _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 _SENT_AS_IS = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@/\[\]%#]*(?:\?.*)?", re.DOTALL)
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNESCAPED = "-_.~$&+,/:;=@"
-_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _NO_PLAN = Plan(())
 _REQUEST_ID = "x-request-id"
 _NEEDED = frozenset(("host", "content-length", "transfer-encoding", "connection", "upgrade"))  # the last two to upgrade
@@ -103,7 +102,7 @@ def _in_tunnel(head: RequestHead, found: Survey, tunnel: Destination) -> _Aim | 
             return _Aim(tunnel, target)
         return _Aim(tunnel, target, violation=_elsewhere("inner-host", "the Host header", named, tunnel))
     absolute = _ABSOLUTE.fullmatch(head.target)
-    if absolute is None or absolute[1].lower() not in _PORTS:
+    if absolute is None or absolute[1].lower() not in PORTS:
         return answers.bad_request(
             "The request target is neither a path nor an http, https, ws or wss URL (RFC 9112 section 3.2).", tunnel
         )
@@ -136,7 +135,7 @@ def _at_listener(head: RequestHead, found: Survey, terms: Terms) -> _Aim | Refus
         )
     _named_host(found.host)
     host, port = _authority(absolute[2])
-    destination = Destination("http", host, port or _PORTS[scheme])
+    destination = Destination("http", host, port or PORTS[scheme])
     if refusal := _method_refused(head.method, destination):
         return refusal._replace(user_id=user_id)
     return _Aim(destination, _origin_form(absolute[3]), absolute[2], user_id=user_id, in_tunnel=False)

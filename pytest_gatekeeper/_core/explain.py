@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pytest_gatekeeper._core.contest import Outcome, book_of, contest
 from pytest_gatekeeper._core.hints import dead_pattern
 from pytest_gatekeeper._core.hosts import (
+    PORTS,
     host_matches,
     is_link_local,
     is_loopback,
@@ -31,7 +32,6 @@ from pytest_gatekeeper._core.telling import plain
 
 __all__ = ["Address", "Explanation", "Other", "Use", "explain", "read_url", "told"]
 
-_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 _END = re.compile(r"[/?#\\]")
 _SCHEME_WORD = re.compile(r"[A-Za-z][A-Za-z-]{0,15}")  # what a prefix may be to be shown; longer ones may be secrets
 _LABEL = 10  # columns in front of what is told
@@ -111,8 +111,8 @@ def read_url(text: str) -> Address:
     scheme, separator, rest = text.strip().partition("://")
     if not separator:
         scheme, rest = "https", scheme
-    if scheme.lower() not in _PORTS:
-        raise ValueError(f"the scheme must be one of {', '.join(_PORTS)}, as in https://api.example.com")
+    if scheme.lower() not in PORTS:
+        raise ValueError(f"the scheme must be one of {', '.join(PORTS)}, as in https://api.example.com")
     authority = _END.split(rest)[0].rpartition("@")[2]
     try:
         if not authority.isascii():  # as clients send it (RFC 5890)
@@ -122,7 +122,7 @@ def read_url(text: str) -> Address:
         raise ValueError(
             "it names no host, or no port from 1 to 65535; write it as in wss://ws.example.com:8443/"
         ) from None
-    return Address(scheme.lower(), host, port or _PORTS[scheme.lower()])
+    return Address(scheme.lower(), host, port or PORTS[scheme.lower()])
 
 
 def explain(settings: Settings, address: Address, is_set: Callable[[str], bool]) -> Explanation:

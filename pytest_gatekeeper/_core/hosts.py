@@ -13,7 +13,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address, IPv6Network, 
 from typing import Generic, TypeVar
 
 __all__ = [
-    "HostTable", "host_matches", "is_address", "is_host", "is_link_local", "is_loopback", "join_authority",
+    "PORTS", "HostTable", "host_matches", "is_address", "is_host", "is_link_local", "is_loopback", "join_authority",
     "same_host", "split_authority",
 ]  # fmt: skip
 
@@ -22,6 +22,9 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _MAX_NAME = 254  # RFC 1035 section 3.1, with a trailing dot
+PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+"""The port of each scheme that the proxy carries (RFC 9110 section 4.2, RFC 6455 section 3)."""
+
 _CACHED = 4096  # hosts that a table remembers
 _WRAPPING = tuple(  # IPv6 networks whose last 32 bits are an IPv4 address
     map(IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"))

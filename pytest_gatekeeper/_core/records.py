@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from pytest_gatekeeper._core.hosts import PORTS
 from pytest_gatekeeper._core.model import Headers, Injection, Violation
 from pytest_gatekeeper._core.secret import Secret
 
@@ -149,8 +150,7 @@ class Exchange:
     def url(self) -> str:
         """The whole URL, the port only where it is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        standard = {"https": 443, "wss": 443, "http": 80, "ws": 80}.get(self.scheme)
-        port = "" if self.port == standard else f":{self.port}"
+        port = "" if self.port == PORTS.get(self.scheme) else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.target}"
 
     def __repr__(self) -> str:

@@ -64,6 +64,7 @@ class _Needle:
     Attributes:
         plain: strings of which one is in any text that holds the form unescaped.
         decoded: the same, for a text whose escapes have been undone.
+        encoded: whether it is long enough to be looked for in hexadecimal and base64.
     """
 
     def __init__(self, secret: Secret, value: str) -> None:
@@ -73,7 +74,8 @@ class _Needle:
         self.decoded = tuple(dict.fromkeys((value, wire, wire.replace(" ", "+"))))
         self.plain = self.decoded
         self._data = data = value.encode("utf-8", "surrogateescape")
-        if len(data) >= _SHORTEST_ENCODED:
+        self.encoded = len(data) >= _SHORTEST_ENCODED
+        if self.encoded:
             self.plain += (data.hex(), data.hex().upper())
             self.plain += tuple(form for core, _, _ in base64_cores(data) for form in _alphabets(core))
 
@@ -81,7 +83,7 @@ class _Needle:
     def expression(self) -> re.Pattern[str]:
         """All that the form looks like; made when a text has raised suspicion for the first time."""
         patterns = ["".join(map(_char_pattern, text)) for text in dict.fromkeys((self._value, _wire(self._value)))]
-        if len(self._data) >= _SHORTEST_ENCODED:
+        if self.encoded:
             patterns.append(f"(?i:{self._data.hex()})")
             for core, before, after in base64_cores(self._data):
                 ends = (f"{_BASE64_CHAR}?" if before else "", f"{_BASE64_CHAR}?" if after else "")
@@ -104,6 +106,14 @@ def _forms(secret: Secret) -> list[str]:
     return [form for form in forms if len(form) >= _SHORTEST_PLAIN]
 
 
+def _seeds(needles: list[_Needle]) -> list[_Needle]:
+    """Those of a secret's forms of which one is in whatever holds any: the last, which the others end with.
+
+    All of them where that one is too short to be looked for encoded.
+    """
+    return needles[-1:] if needles and needles[-1].encoded else needles
+
+
 class Redactor:
     """Blanks the values of secrets: `Bearer s3cret-token` becomes `Bearer <secret 1a2b3c4d>`.
 
@@ -112,9 +122,11 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        self._needles = [_Needle(secret, form) for secret in dict.fromkeys(secrets) for form in _forms(secret)]
-        self._plain = tuple(dict.fromkeys(plain for needle in self._needles for plain in needle.plain))
-        self._decoded = tuple(dict.fromkeys(plain for needle in self._needles for plain in needle.decoded))
+        by_secret = [[_Needle(secret, form) for form in _forms(secret)] for secret in dict.fromkeys(secrets)]
+        self._needles = [needle for needles in by_secret for needle in needles]
+        seeds = [needle for needles in by_secret for needle in _seeds(needles)]
+        self._plain = tuple(dict.fromkeys(plain for needle in seeds for plain in needle.plain))
+        self._decoded = tuple(dict.fromkeys(plain for needle in seeds for plain in needle.decoded))
 
     def suspects(self, text: str) -> bool:
         """Whether a text may hold a secret; quicker than blanking its parts one by one."""

@@ -133,3 +133,21 @@ def test_no_blanked_text_holds_the_value(value: str, before: str, after: str) ->
     blanked = Redactor([Secret(value)]).blank(before + value + after)
     assert repr(Secret(value)) in blanked
     assert value not in blanked.replace(repr(Secret(value)), "\x00\x01")
+
+
+@given(
+    st.sampled_from(["", "Bearer ", "Basic  ", "token   "]),
+    st.text(alphabet='abXY09+/= %"\\é', min_size=2, max_size=12),
+    st.integers(0, 3),
+)
+def test_a_value_with_a_scheme_is_found_whole_and_without_it(scheme: str, token: str, lead: int) -> None:
+    """In each encoding, however short what follows the scheme is."""
+    assume(len(f"{scheme}{token}".strip()) >= 4)
+    redactor = Redactor([Secret(scheme + token)])
+    value = (scheme + token).strip(" \t")
+    data = value.encode()
+    assert redactor.suspects(f"<{value}>")
+    assert redactor.suspects(f"<{quote(value)}>")
+    assert redactor.suspects(f"<{json.dumps(value)[1:-1]}>")
+    assert redactor.suspects(f"<{data.hex()}>")
+    assert redactor.suspects(f"<{base64.b64encode(b'x' * lead + data).decode()}>")
