@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pytest_gatekeeper import origin
 from pytest_gatekeeper._core.secret import fingerprint_key, share_fingerprint_key
@@ -109,6 +110,9 @@ class Message(NamedTuple):
 
 # ---- time
 
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
 PATIENCE = 20.0
 """Seconds for what happens at once on a quiet machine, before it is given up, dropped or left to a limit."""
 
@@ -120,6 +124,10 @@ async def turns(count: int = 100) -> None:
     """Let the loop go on for a while: in some of its turns only it asks the system for events."""
     for _ in range(count):
         await asyncio.sleep(0)
+
+
+CLOSE_LIMITS = port.CLOSE_LIMIT, origin.CLOSE_LIMIT
+"""As our users have them: `_no_hurry` changes them."""
 
 
 class Clock:

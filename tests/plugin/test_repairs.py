@@ -24,7 +24,7 @@ from tests.conftest import stand_in
 
 NAME = "api.nowhere.invalid"
 URL = f"https://{NAME}/"
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 @pytest.fixture(scope="module")
