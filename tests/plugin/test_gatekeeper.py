@@ -548,7 +548,7 @@ def test_a_token_of_the_proxy_itself(origin: Origin, tmp_path: Path) -> None:
     file = tmp_path / "gatekeeper.yaml"
     file.write_text(f'proxy: {{auth_token: "{TOKEN}"}}\n')
     plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    curl = ["curl", "--silent", "--show-error", "--max-time", "10", "https://api.example.com/x"]
+    curl = ["curl", "--silent", "--show-error", "--max-time", "60", "https://api.example.com/x"]
     with Gatekeeper(file) as proxy:
         origin.serve("api.example.com", proxy=proxy)
         assert TOKEN not in repr(proxy) + proxy.url

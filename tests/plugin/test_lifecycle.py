@@ -207,7 +207,7 @@ def test_ports_of_their_own(wide, gatekeeper_proxy_factory, gatekeeper_proxy, ga
     assert wide.ca is other.ca is gatekeeper_proxy.ca
     gatekeeper_origin.serve("wide.example.com", proxy=wide)
     done = requests.get(
-        "https://wide.example.com/", proxies={"https": wide.url}, verify=wide.ca.cert_path, timeout=5
+        "https://wide.example.com/", proxies={"https": wide.url}, verify=wide.ca.cert_path, timeout=30
     )
     assert done.status_code == 200
     wide.recorder.assert_injected("wide.example.com", grant="wide", times=1)
