@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import importlib.util
 import os
@@ -17,8 +18,13 @@ from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from pytest_gatekeeper import origin
 from pytest_gatekeeper._core.secret import fingerprint_key, share_fingerprint_key
+from pytest_gatekeeper._proxy import listener, port
+from pytest_gatekeeper._proxy.thread import LoopThread, proxy_thread
+from pytest_gatekeeper.recorder import Recorder
 
 T = TypeVar("T")
 Finished = subprocess.CompletedProcess[str]
@@ -117,6 +123,71 @@ class Message(NamedTuple):
     def get(self, name: str) -> str:
         """The values of a field, comma-joined."""
         return ", ".join(self.all(name))
+
+
+# ---- time
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
+PATIENCE = 20.0
+"""Seconds for what happens at once on a quiet machine, before it is given up, dropped or left to a limit."""
+
+SOON = 10.0
+"""Seconds that tell what was done at once, however busy the machine, from what a limit of `PATIENCE` had to end."""
+
+
+async def turns(count: int = 100) -> None:
+    """Let the loop go on for a while: in some of its turns only it asks the system for events."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+CLOSE_LIMITS = port.CLOSE_LIMIT, origin.CLOSE_LIMIT
+"""As our users have them: `_no_hurry` changes them."""
+
+
+class Clock:
+    """The time of a loop, which a test moves on, so that limits elapse without being waited for. It never goes back."""
+
+    def __init__(self, thread: LoopThread) -> None:
+        self._thread = thread
+        self._ahead = 0.0
+        real = thread.loop.time
+        thread.loop.time = lambda: real() + self._ahead  # type: ignore[method-assign]
+
+    def forward(self, seconds: float) -> None:
+        """Let so much time pass at once, after what has arrived was read; what is due has been done on return."""
+
+        async def pass_by() -> None:
+            await turns()
+            self._ahead += seconds
+            await turns()
+
+        self._thread.run(pass_by, limit=60)
+
+
+@functools.cache
+def _clock_of(thread: LoopThread) -> Clock:
+    return Clock(thread)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the proxy's thread."""
+    return _clock_of(proxy_thread())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_hurry() -> Iterator[None]:
+    """What our users are promised within seconds may take longer here: a busy machine is no error of the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (port, origin):
+            patch.setattr(module, "CLOSE_LIMIT", 2 * PATIENCE)
+        patch.setattr(listener, "LATE_LIMIT", PATIENCE)
+        for method in (Recorder.wait_for, origin.Origin.wait_for):
+            patch.setattr(method, "__defaults__", (PATIENCE,))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,7 @@ MODULE_LINES = 330
 FUNCTION_LINES = 45
 OUTSIDE = re.compile("/wo" + r"rk/|\.\./sha" + "red")  # in two parts, so that this file does not name them
 TEXT_FILES = {".cfg", ".ini", ".md", ".py", ".sh", ".toml", ".txt", ".yaml", ".yml", ".json", ""}
-NOT_OURS = {
-    ".git", ".venv", ".venvs", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache",
-    "__pycache__", "build", "dist", "htmlcov", "node_modules",
-}  # fmt: skip
+NOT_OURS = {".git"}  # beside what .gitignore names
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -75,6 +73,23 @@ def strays(source: str) -> list[str]:
     return [f"line {number}" for number, line in enumerate(source.splitlines(), 1) if OUTSIDE.search(line)]
 
 
+def ours(folder: Path, ignored: Iterable[str]) -> list[Path]:
+    """The text files below a folder; left out is what lies in or is a name that fits one of `ignored`."""
+    patterns = [*NOT_OURS, *(line.rstrip("/") for line in ignored if line)]
+
+    def counts(path: Path) -> bool:
+        return not any(fnmatch(part, pattern) for part in path.relative_to(folder).parts for pattern in patterns)
+
+    return [path for path in folder.rglob("*") if path.suffix in TEXT_FILES and counts(path) and path.is_file()]
+
+
+def strays_below(folder: Path) -> dict[str, list[str]]:
+    """Where files of a checkout name a path of one machine, by the file's path in it."""
+    files = ours(folder, (folder / ".gitignore").read_text(encoding="utf-8").splitlines())
+    found = {path: strays(path.read_text(encoding="utf-8", errors="replace")) for path in files}
+    return {path.relative_to(folder).as_posix(): lines for path, lines in found.items() if lines}
+
+
 # ------------------------------------------------------------------ the house
 
 
@@ -110,14 +125,9 @@ def test_each_test_states_its_fact(path: Path) -> None:
 
 def test_no_file_names_a_path_of_one_machine() -> None:
     """Everything in the repository stands on its own."""
-    files = [
-        path
-        for path in ROOT.rglob("*")
-        if path.is_file() and path.suffix in TEXT_FILES and not NOT_OURS & set(path.relative_to(ROOT).parts)
-    ]
+    files = ours(ROOT, (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines())
     assert {ROOT / "pyproject.toml", ROOT / "Makefile", PACKAGE / "errors.py"} <= set(files)
-    found = {name_of(path): strays(path.read_text(encoding="utf-8", errors="replace")) for path in files}
-    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert strays_below(ROOT) == {}
 
 
 # ------------------------------------------------------------------ the gates can fail
@@ -140,3 +150,16 @@ def test_each_gate_can_fail(gate: Callable[[str], list[str]], bad: str, good: st
     """What breaks a rule is found, what keeps it is not."""
     assert len(gate(bad)) == 1
     assert gate(good) == []
+
+
+def test_only_files_that_count_are_searched(tmp_path: Path) -> None:
+    """What .gitignore names may hold paths of this machine, as coverage's data does; every other file may not."""
+    ignored = [".git/config", ".coverage", ".coverage.h.1", ".venv/x.cfg", "a/__pycache__/x.json", "a.egg-info/x.txt"]
+    counted = [".gitignore", "Makefile", "a/coverage.md", "a/venv/x.py", "b.sh"]
+    for name in (*ignored, *counted):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# see /wo" + "rk/main\n")
+    with (tmp_path / ".gitignore").open("a") as file:
+        file.write((ROOT / ".gitignore").read_text())
+    assert strays_below(tmp_path) == {name: ["line 1"] for name in counted}

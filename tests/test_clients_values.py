@@ -38,7 +38,7 @@ writes_stores = pytest.mark.skipif(
 NAME = "api.nowhere.invalid"
 URL = f"https://{NAME}/"
 TOKEN = "t0ken of/the:proxy"
-LIMIT = 10.0
+LIMIT = 30.0
 RESET = b"reset"
 
 

@@ -36,6 +36,7 @@ class Limits(NamedTuple):
         head: from the first byte that may come to the end of a request's head.
         handshake: the client's TLS handshake, from the answer to CONNECT on.
         linger: for a client to take a last answer before its connection is closed.
+        patience: for connections that the lease's end cuts to close their records, before they are dropped.
         connections: how many clients may be connected at once.
     """
 
@@ -44,6 +45,7 @@ class Limits(NamedTuple):
     head: float = 10.0
     handshake: float = 10.0
     linger: float = 2.0
+    patience: float = 1.0
     connections: int = 4096
 
 
@@ -147,12 +149,13 @@ class Lease:
     def _gone(self, task: asyncio.Task[None]) -> None:
         self._open.pop(task, None)
 
-    async def end(self, patience: float = 1.0) -> None:
-        """Cut every connection, and wait for their records to be closed; `patience` seconds, then they are dropped."""
+    async def end(self) -> None:
+        """Cut every connection, and wait for their records to be closed; where patience ends, they are dropped."""
         tasks = set(self._open)
         for cut in list(self._open.values()):
             cut(StreamCut("test", "the test ended"))
         if tasks:
+            patience = self.limits.patience
             _, late = await asyncio.wait(tasks, timeout=patience)
             for task in late:
                 task.cancel()

@@ -75,7 +75,7 @@ def test_a_signal_is_handed_on(environ: dict[str, str], number: signal.Signals) 
             assert running.stdout is not None
             assert running.stdout.readline() == "ready\n"
             running.send_signal(number)
-            _, told = running.communicate(timeout=20)
+            _, told = running.communicate(timeout=60)
         finally:
             running.kill()
     assert running.returncode == 9, told

@@ -52,7 +52,7 @@ def test_a_second_shell_sources_what_it_prints(
         )  # fmt: skip
         assert done.stdout == "200\n", done.stderr
         running.send_signal(number)
-        _, told = running.communicate(timeout=20)
+        _, told = running.communicate(timeout=60)
     assert running.returncode == 0
     assert "http_method=GET http_host=api.example.com" in told
     assert "credential_injected=true injected_headers=x-api-key grants=api" in told
@@ -66,14 +66,14 @@ def test_port_and_certificate_are_as_asked(serving: Callable[..., object], tmp_p
         pem = (tmp_path / "ca.pem").read_text()
         text = exports.read_text()
         running.send_signal(signal.SIGINT)
-        running.communicate(timeout=20)
+        running.communicate(timeout=60)
     ssl.create_default_context(cadata=pem)
     assert "PRIVATE" not in pem
     port = next(line.rpartition(":")[2] for line in text.splitlines() if line.startswith("export HTTPS_PROXY="))
     with serving("--port", port) as (running, exports):  # type: ignore[attr-defined]
         assert f"export HTTPS_PROXY=http://127.0.0.1:{port}\n" in exports.read_text()
         running.send_signal(signal.SIGINT)
-        running.communicate(timeout=20)
+        running.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_the_command_checks_and_writes(tmp_path: Path) -> None:
     def run(*options: str) -> subprocess.CompletedProcess[str]:
         script = str(ROOT / "scripts" / "client_table.py")
         command = [sys.executable, script, str(results), "--page", str(page), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     refused = run("--check")
     assert (refused.returncode, refused.stdout.count("\n")) == (1, 1)

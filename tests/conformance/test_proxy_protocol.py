@@ -14,8 +14,9 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_gatekeeper import Config, Gatekeeper
+from tests.conftest import Clock
 
-LIMIT = 15.0
+LIMIT = 30.0
 V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 DENIED = b"GET http://api.example.com/v1 HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n"
@@ -122,13 +123,14 @@ def test_a_malformed_header_drops_its_connection(
     assert running.recorder.exchanges == ()
 
 
-def test_a_header_has_to_come_within_the_limit_of_a_head() -> None:
+def test_a_header_has_to_come_within_the_limit_of_a_head(clock: Clock) -> None:
     """A client that begins one and falls silent is cut, another one is served meanwhile."""
     proxy = Gatekeeper(Config.parse(CONFIG))
-    proxy._limits = proxy._limits._replace(head=0.2)
+    proxy._limits = proxy._limits._replace(head=60)
     with proxy, socket.create_connection((proxy.host, proxy.port), LIMIT) as silent:
         silent.sendall(b"PROXY TCP4 ")
         assert talk(proxy, HEALTH).startswith(b"HTTP/1.1 200 ")
+        clock.forward(60)
         with contextlib.suppress(ConnectionError):
             assert silent.recv(1) == b""
 

@@ -273,7 +273,7 @@ def test_many_bytes_are_refused() -> None:
         decode(b"\xff" * (LIMIT + 1))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(text=st.text(alphabet="ab:-,[]{}&*!|>'\"%@`#? \n\t0.~<"))
 def test_any_text_is_a_document_or_refused(parser: str, text: str) -> None:
     """Nothing but a ConfigError with a line comes of any text, with either parser."""

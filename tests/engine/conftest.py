@@ -17,7 +17,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import MethodType
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pytest
 
@@ -30,11 +31,12 @@ from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.terms import Terms
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
+from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.lease import Lease, Limits
 from pytest_gatekeeper._proxy.listener import Listener
 from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.thread import proxy_thread
-from tests.conftest import CHUNK, Ended, Message
+from tests.conftest import CHUNK, PATIENCE, SOON, Ended, Message
 
 if TYPE_CHECKING:
     from pytest_gatekeeper.origin import Origin
@@ -45,7 +47,7 @@ SECRET = "t0k-5f2a9c7d31e8"
 BEARER = f"Bearer {SECRET}"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-TIMEOUT = 5.0
+TIMEOUT = 30.0
 RESET = struct.pack("ii", 1, 0)
 
 ways = pytest.mark.parametrize("way", ["plain", "tls", "inner"])
@@ -338,7 +340,7 @@ class World:
         self.ended = False
         thread = proxy_thread()
         thread.run(self.listener.open)
-        stack.callback(lambda: thread.run(self.listener.close, limit=4))
+        stack.callback(lambda: thread.run(self.listener.close, limit=2 * PATIENCE))
         thread.run(lambda: self.listener.hold(self.lease))
         stack.callback(self.end)
 
@@ -351,11 +353,11 @@ class World:
             self._condition.notify_all()
 
     def end(self) -> float:
-        """End the lease; how long that took (seconds)."""
+        """End the lease; how long that took (seconds): less than `SOON`, unless a connection had to be dropped."""
         began = time.monotonic()
         if not self.ended:
             self.ended = True
-            proxy_thread().run(lambda: self.listener.release(self.lease), limit=4)
+            proxy_thread().run(lambda: self.listener.release(self.lease), limit=2 * PATIENCE)
         return time.monotonic() - began
 
     def at_end(self, work: Callable[[], object]) -> None:
@@ -388,6 +390,15 @@ class World:
                 assert time.monotonic() < end, f"it never came: {self.records[-5:]!r}"
                 self._condition.wait(0.01)  # some of it is done without telling the sink
             return found
+
+    def hear(self, client: Wire, data: bytes) -> None:
+        """Have the one client send something, and wait until the proxy has read it."""
+        (cut,) = self.lease._open.values()
+        connection = cast("MethodType", cut).__self__
+        assert isinstance(connection, Connection)
+        before = connection.tcp.activity
+        client.send(data)
+        self.wait_for(lambda: connection.tcp.activity != before)
 
     # ---- who takes part
 
@@ -508,6 +519,7 @@ def make_lease(
     hidden = [secret for rule in rules for secret in (rule.secret, rule.header_value)]
     redactor = Redactor([*hidden, *([token] if token else [])])
     routes = Routes(allow_network=allow_network)
+    limits = (limits or Limits(head=TIMEOUT, handshake=TIMEOUT))._replace(patience=PATIENCE)
     return Lease(terms, routes, redactor, process_authority(), sink, watchlist=Watchlist(rules), limits=limits)
 
 
@@ -519,7 +531,7 @@ async def _left_over(before: set[asyncio.Task[Any]]) -> list[str]:
     """The tasks that a test left, after a moment to end."""
     left: set[asyncio.Task[Any]] = await _tasks() - before
     if left:
-        await asyncio.wait(left, timeout=1.0)
+        await asyncio.wait(left, timeout=SOON)
     return [repr(task) for task in await _tasks() - before]
 
 
@@ -537,7 +549,7 @@ def make_world() -> Iterator[Callable[..., World]]:
 
         yield make_world
         for world in worlds:
-            assert world.end() < 2.0, "the lease did not end in time"
+            assert world.end() < SOON, "the lease did not end in time"
     assert not thread.run(lambda: _left_over(before)), "tasks were left on the proxy's loop"
     for world in worlds:
         everything: list[Exchange | Tunnel] = [*world.exchanges, *world.tunnels]

@@ -15,6 +15,7 @@ from pytest_gatekeeper._proxy.lease import Limits
 from tests.engine.conftest import HOST, OK
 
 if TYPE_CHECKING:
+    from tests.conftest import Clock
     from tests.engine.conftest import Client, World
 
 ESTABLISHED = b"HTTP/1.1 200 Connection Established\r\n\r\n"
@@ -187,53 +188,68 @@ def test_token_of_the_proxy(make_world: Callable[..., World], way: str) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", b"CONNECT ws.exam", b"GET http://ws.example.com/ HTTP/1.1\r\nX-A: b\r\n"])
-def test_a_head_that_does_not_complete(make_world: Callable[..., World], sent: bytes) -> None:
-    """A client that does not complete its head within the limit is cut, however it drips."""
-    world = make_world(limits=Limits(head=0.2))
+def test_a_head_that_does_not_complete(make_world: Callable[..., World], clock: Clock, sent: bytes) -> None:
+    """A client that does not complete its head within the limit is cut, however it drips, and not before."""
+    world = make_world(limits=Limits(head=60))
     client = raw(world)
     client.send(sent)
-    for _ in range(3):
-        client.silent(0.03)
-        client.send(b"x")
+    world.wait_for(lambda: world.lease._open)
+    for _ in range(2):
+        clock.forward(20)
+        assert client.silent(0.02)
+        world.hear(client, b"x")
+    clock.forward(20)
     assert client.end() == b""
 
 
 @pytest.mark.parametrize("way", ["tls", "inner"])
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nX-A: b\r\n"])
-def test_a_head_that_does_not_complete_in_a_tunnel(make_world: Callable[..., World], way: str, sent: bytes) -> None:
+def test_a_head_that_does_not_complete_in_a_tunnel(
+    make_world: Callable[..., World], clock: Clock, way: str, sent: bytes
+) -> None:
     """The limit holds inside a tunnel, too, and the tunnel says so."""
-    world = make_world(limits=Limits(head=0.4, handshake=0.4))
+    world = make_world(limits=Limits(head=60, handshake=60))
     client = world.client(way)
-    client.send(sent)
+    if way == "tls":
+        world.wait_for(lambda: world.tunnels[0].tls_version)
+    if sent:
+        world.hear(client, sent)
+    clock.forward(60)
     world.wait_for(lambda: world.tunnels[0].closed)
     assert world.tunnels[0].closed == "error"
-    assert "0.4 s" in str(world.tunnels[0].error)
+    assert "60 s" in str(world.tunnels[0].error)
 
 
 @pytest.mark.parametrize("way", ["plain", "tls", "inner"])
-def test_a_kept_connection_may_be_silent(make_world: Callable[..., World], way: str) -> None:
+def test_a_kept_connection_may_be_silent(make_world: Callable[..., World], clock: Clock, way: str) -> None:
     """Between requests the idle limit counts, not the one for heads; the next head has its own again."""
-    world = make_world(limits=Limits(head=0.25, idle=1.5))
+    world = make_world(limits=Limits(head=60, idle=300))
     world.serve(OK)
     client = world.client(way)
     assert client.do().body == b"ok"
-    assert client.silent(0.3)
+    clock.forward(100)
     assert client.do().body == b"ok"
-    client.send(b"GET")
+    world.hear(client, b"GET")
+    clock.forward(60)
     assert client.end() == b""
     if way != "plain":
         world.wait_for(lambda: world.tunnels[0].closed == "error")
 
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
-def test_a_kept_connection_is_cut_after_the_idle_limit(make_world: Callable[..., World], way: str) -> None:
+def test_a_kept_connection_is_cut_after_the_idle_limit(
+    make_world: Callable[..., World], clock: Clock, way: str
+) -> None:
     """A kept connection without a request for the idle limit is cut, also after an answer that took longer."""
-    world = make_world(limits=Limits(idle=0.2))
+    world = make_world(limits=Limits(idle=40, upstream=300))
     origin = world.origin()
-    origin.respond(delay=0.3)
+    origin.respond(delay=50)
     client = world.client(way)
-    assert client.do().status == 200
-    client.sock.settimeout(2)  # far less than the upstream's limit
+    client.ask()
+    origin.wait_for(lambda origin: origin.received)
+    clock.forward(50)
+    assert client.message().status == 200
+    clock.forward(40)
     assert client.end() == b""
     if way != "plain":
         world.wait_for(lambda: world.tunnels[0].closed == "idle")

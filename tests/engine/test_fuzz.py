@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.records import Exchange
 from pytest_gatekeeper._proxy.lease import Limits
+from tests.conftest import SOON
 from tests.engine.conftest import HOST, SECRET, SWITCHED, Client, Stub, Wire, World, ways
 
 MORE = int(os.environ.get("GATEKEEPER_FUZZ", "1"))
 OTHER = "other.example.com"  # no rule is for it
-LIMITS = Limits(idle=4.0, upstream=4.0, head=3.0, handshake=3.0, linger=0.5)
-ENDS = 8.0  # seconds in which a connection has to end whose client has finished, or left
+LIMITS = Limits(idle=60, upstream=60, head=60, handshake=60, linger=60)  # what has to end ends without them
+ENDS = 30.0  # seconds in which a connection has to end whose client has finished, or left
 
 
 def fuzz(count: int) -> settings:
@@ -179,7 +180,7 @@ def _finish(client: Client) -> None:
 
 @pytest.fixture
 def wreck(make_world: Callable[..., World], caplog: pytest.LogCaptureFixture) -> Iterator[Wreck]:
-    """Two upstreams behind a proxy with short limits; afterwards its loop must have met no exception."""
+    """Two upstreams behind a proxy with long limits; afterwards its loop must have met no exception."""
     wreck = Wreck(make_world(limits=LIMITS))
     with caplog.at_level(logging.ERROR, "pytest_gatekeeper"):
         yield wreck
@@ -366,7 +367,7 @@ def switching(world: World) -> Stub:
 
 
 def test_many_silent_websockets(world: World) -> None:
-    """200 WebSockets are served at once, and all are cut within 2 s when their test ends."""
+    """200 WebSockets are served at once, and all are cut when their test ends."""
     origin: Any = world.origin()
     clients: list[Client] = []
     for _ in range(200):
@@ -379,7 +380,7 @@ def test_many_silent_websockets(world: World) -> None:
     for client in clients:
         assert client.exactly(4) == b"\x81\x02hi"
     assert len(origin.received) == 200
-    assert world.end() < 2.0
+    assert world.end() < SOON
     assert [exchange.closed for exchange in world.exchanges] == ["test"] * 200
     for client in clients:
         assert client.end() == b""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.conftest import BEARER, HOST, OK, ways
+from tests.engine.conftest import BEARER, HOST, OK, TIMEOUT, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Wire, World
@@ -137,7 +137,7 @@ def test_interim_answers_are_passed_on(world: World, way: str, upgrade: bool) ->
     def script(wire: Wire) -> None:
         wire.message()
         wire.send(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n")
-        assert go.wait(5)
+        assert go.wait(TIMEOUT)
         wire.send(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi" if upgrade else OK)
         wire.recv()
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.conftest import BEARER, HOST, OK, ways
+from tests.engine.conftest import BEARER, HOST, OK, TIMEOUT, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Stub, Wire, World
@@ -174,7 +174,7 @@ def test_a_connection_that_ended_is_not_used(world: World, way: str, tls: bool, 
     stub = world.upstream(script, tls=tls)
     client = world.client(way)
     assert client.do("POST").body == b"ok"
-    assert ended.wait(5)
+    assert ended.wait(TIMEOUT)
     assert client.silent(0.02)
     assert client.do("POST", body=b"hello").body == b"ok"
     assert stub.count == 2
@@ -195,4 +195,4 @@ def test_the_kept_connection_ends_with_its_client(world: World, way: str) -> Non
     client = world.client(way)
     assert client.do().body == b"ok"
     client.close()
-    assert ended.wait(5)
+    assert ended.wait(TIMEOUT)

@@ -16,7 +16,8 @@ from pytest_gatekeeper._proxy.lease import Lease
 from pytest_gatekeeper._proxy.listener import Listener
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.errors import ProxyError
-from tests.engine.conftest import HOST, OK, SECRET, ways
+from tests.conftest import PATIENCE, SOON
+from tests.engine.conftest import HOST, OK, SECRET, TIMEOUT, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Client, Wire, World
@@ -46,13 +47,14 @@ def sending(world: World, way: str) -> Client:
 def stuck(world: World, way: str) -> Client:
     """The upstream takes nothing of a long body."""
     go = threading.Event()
-    world.upstream(lambda wire: wire.until(b"\r\n\r\n") and go.wait(5))
+    world.upstream(lambda wire: wire.until(b"\r\n\r\n") and go.wait(TIMEOUT))
     world.at_end(go.set)
     client = world.client(way)
     client.ask("POST", "/", "Content-Length: 100000000")
     client.sock.settimeout(0.1)
     with pytest.raises(TimeoutError):
         client.send(bytes(50_000_000))
+    world.wait_for(lambda: world.exchanges and world.exchanges[0].injections)
     return client
 
 
@@ -105,7 +107,7 @@ def dialling(world: World, way: str) -> Client:
     world.routes.add(HOST, f"https://127.0.0.1:{stub.port}")
     client = world.client(way)
     client.ask()
-    assert seen.wait(5)
+    assert seen.wait(TIMEOUT)
     return client
 
 
@@ -115,7 +117,7 @@ def resolving(world: World, way: str) -> Client:
 
     def slow(*_: object, **__: object) -> None:
         began.set()
-        go.wait(5)
+        go.wait(TIMEOUT)
         raise socket.gaierror(socket.EAI_NONAME, "no")
 
     world.at_end(go.set)
@@ -124,7 +126,7 @@ def resolving(world: World, way: str) -> Client:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket, "getaddrinfo", slow)
         client.ask()
-        assert began.wait(5)
+        assert began.wait(TIMEOUT)
     return client
 
 
@@ -150,11 +152,11 @@ EXCHANGES: list[Begin] = [sending, stuck, receiving, stalling, waiting, dialling
 def test_the_end_cuts_every_exchange(world: World, way: str, begin: Begin) -> None:
     """Whatever an exchange is doing, it is cut at once, and it and its tunnel say that the test ended."""
     client = begin(world, way)
-    assert world.end() < 1.0
+    assert world.end() < SOON
     (record,) = world.exchanges
     assert (record.closed, record.error) == ("test", None)
     assert [tunnel.closed for tunnel in world.tunnels] == ([] if way == "plain" else ["test"])
-    client.sock.settimeout(5)
+    client.sock.settimeout(TIMEOUT)
     client.end()
 
 
@@ -162,7 +164,7 @@ def test_the_end_cuts_every_exchange(world: World, way: str, begin: Begin) -> No
 def test_the_end_cuts_a_kept_connection(world: World, way: str) -> None:
     """A kept connection ends with the test; the exchange before it stays as it ended."""
     client = idle(world, way)
-    assert world.end() < 0.5
+    assert world.end() < SOON
     assert client.end() == b""
     assert world.exchanges[0].closed == "upstream"
     assert [tunnel.closed for tunnel in world.tunnels] == ([] if way == "plain" else ["test"])
@@ -174,7 +176,7 @@ def test_the_end_cuts_an_opening_tunnel(world: World, sent: bytes) -> None:
     client = world.client("inner")
     client.send(sent)
     assert client.silent(0.02)
-    assert world.end() < 0.5
+    assert world.end() < SOON
     assert client.end() == b""
     assert [(tunnel.closed, tunnel.error) for tunnel in world.tunnels] == [("test", None)]
 
@@ -185,7 +187,7 @@ def test_the_end_cuts_a_silent_connection(world: World, sent: bytes) -> None:
     client = world.client("plain")
     client.send(sent)
     assert client.silent(0.02)
-    assert world.end() < 0.5
+    assert world.end() < SOON
     assert client.end() == b""
     assert world.records == []
 
@@ -195,7 +197,7 @@ def test_the_end_cuts_a_connection_that_lingers(world: World) -> None:
     world.serve(OK)
     client = world.client("plain")
     assert client.do("GET", "/", "Connection: close").body == b"ok"
-    assert world.end() < 0.5
+    assert world.end() < SOON
     assert client.end() == b""
 
 
@@ -205,7 +207,7 @@ def test_the_end_cuts_many(world: World) -> None:
     for number in range(100):
         client = switched(world, ("plain", "inner")[number % 2])
         clients.append(client)
-    assert world.end() < 1.0
+    assert world.end() < SOON
     assert {record.closed for record in world.exchanges} == {"test"}
     assert len(world.exchanges) == 100
     for client in clients:
@@ -299,9 +301,9 @@ def test_a_late_connection_is_cut_when_the_port_closes(world: World) -> None:
     with pytest.raises(TimeoutError):
         sock.recv(1)
     began = time.monotonic()
-    proxy_thread().run(world.listener.close, limit=2)
-    assert time.monotonic() - began < 0.5
-    sock.settimeout(5)
+    proxy_thread().run(world.listener.close, limit=2 * PATIENCE)
+    assert time.monotonic() - began < SOON
+    sock.settimeout(TIMEOUT)
     assert sock.recv(1) == b""
 
 
@@ -309,7 +311,7 @@ def test_a_late_connection_is_cut_when_the_port_closes(world: World) -> None:
 def test_closing_the_port_ends_the_lease(world: World, way: str) -> None:
     """A port that is closed while it is held cuts what is there, and takes no more."""
     client = idle(world, way)
-    proxy_thread().run(world.listener.close, limit=2)
+    proxy_thread().run(world.listener.close, limit=2 * PATIENCE)
     assert client.end() == b""
     with pytest.raises(ConnectionRefusedError):
         world.connect()

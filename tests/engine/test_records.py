@@ -10,7 +10,7 @@ import pytest
 
 from pytest_gatekeeper._core.model import Credential, NetworkSettings, SourceSpec
 from pytest_gatekeeper._core.secret import Secret
-from tests.engine.conftest import BEARER, HOST, OK, SECRET, SWITCHED, upgrades, ways
+from tests.engine.conftest import BEARER, HOST, OK, SECRET, SWITCHED, TIMEOUT, upgrades, ways
 
 if TYPE_CHECKING:
     from tests.engine.conftest import Client, Wire, World
@@ -30,7 +30,7 @@ def test_the_record_comes_before_the_answer(world: World, way: str) -> None:
         while True:
             wire.message()
             wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nabc")
-            assert go.acquire(timeout=5)
+            assert go.acquire(timeout=TIMEOUT)
             wire.send(b"def")
 
     world.upstream(script)

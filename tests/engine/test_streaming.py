@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._proxy.lease import Limits
-from tests.engine.conftest import OK, ways
+from tests.engine.conftest import OK, TIMEOUT, ways
 
 if TYPE_CHECKING:
+    from tests.conftest import Clock
     from tests.engine.conftest import Wire, World
 
 MIB = 1024 * 1024
@@ -101,7 +102,7 @@ def pour(wire: Wire, limit: int = SIZE) -> int:
     except TimeoutError:
         pass
     finally:
-        wire.sock.settimeout(5.0)
+        wire.sock.settimeout(TIMEOUT)
     return sent
 
 
@@ -126,7 +127,7 @@ def test_a_stalled_reader_holds_the_upstream_back(world: World, way: str, upgrad
     client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     client.upgrade() if upgrade else client.ask()
     client.until(b"\r\n\r\n")
-    assert full.wait(5)
+    assert full.wait(TIMEOUT)
     assert poured[0] < 24 * MIB
     got = len(client.rest())
     client.close()
@@ -146,7 +147,7 @@ def test_a_stalled_upstream_holds_the_client_back(world: World, upgrade: bool) -
         wire.until(b"\r\n\r\n")
         if upgrade:
             wire.send(b"HTTP/1.1 101 S\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-        assert go.wait(5)
+        assert go.wait(TIMEOUT)
         wire.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * MIB)
         wire.exactly(poured)
         done.set()
@@ -161,7 +162,7 @@ def test_a_stalled_upstream_holds_the_client_back(world: World, upgrade: bool) -
     poured = pour(client)
     assert poured < 24 * MIB
     go.set()
-    assert done.wait(5)
+    assert done.wait(TIMEOUT)
     assert world.exchanges[0].request_size == poured
     client.close()
     world.wait_for(lambda: world.exchanges[0].closed)
@@ -240,9 +241,9 @@ def test_early_answer_ends_the_upload(world: World, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
-def test_a_slow_upload_is_no_silent_upstream(make_world: Callable[..., World], way: str) -> None:
+def test_a_slow_upload_is_no_silent_upstream(make_world: Callable[..., World], clock: Clock, way: str) -> None:
     """The upstream's limit does not run while the request's body is still coming."""
-    world = make_world(limits=Limits(upstream=0.4))
+    world = make_world(limits=Limits(upstream=60))
 
     def script(wire: Wire) -> None:
         wire.message()
@@ -252,24 +253,29 @@ def test_a_slow_upload_is_no_silent_upstream(make_world: Callable[..., World], w
     world.upstream(script)
     client = world.client(way)
     client.ask("POST", "/", "Transfer-Encoding: chunked")
-    for _ in range(2):
-        assert client.silent(0.25)
+    world.wait_for(lambda: world.exchanges and world.exchanges[0].injections)
+    for size in (5, 10):
+        clock.forward(35)
         client.send(chunk(b"hello"))
+        world.wait_for(lambda size=size: world.exchanges[0].request_size == size)  # type: ignore[misc]
+    clock.forward(35)
     client.send(b"0\r\n\r\n")
     assert client.message().status == 200
 
 
-def test_a_slow_upload_to_a_silent_upstream_ends(make_world: Callable[..., World]) -> None:
+def test_a_slow_upload_to_a_silent_upstream_ends(make_world: Callable[..., World], clock: Clock) -> None:
     """Once the body has been sent, or has stopped, the upstream's limit holds."""
-    world = make_world(limits=Limits(upstream=0.3))
+    world = make_world(limits=Limits(upstream=60))
     world.upstream(lambda wire: wire.rest())
-    for end in (b"0\r\n\r\n", b""):
+    for count, end in enumerate((b"0\r\n\r\n", b""), 1):
         client = world.client("tls")
         client.ask("POST", "/", "Transfer-Encoding: chunked")
-        assert client.silent(0.05)
+        world.wait_for(lambda count=count: len(world.exchanges) == count and world.exchanges[-1].injections)  # type: ignore[misc]
         client.send(chunk(b"hello"), end)
+        world.wait_for(lambda: world.exchanges[-1].request_size == 5)
+        clock.forward(60)
         answer = client.message()
-        assert (answer.status, b"0.3 s" in answer.body) == (502, True)
+        assert (answer.status, b"60 s" in answer.body) == (502, True)
 
 
 # ---- cut short
@@ -314,7 +320,7 @@ def test_client_leaves_in_the_middle_of_its_answer(world: World, way: str) -> No
     client.ask()
     client.until(b"hello\r\n")
     client.close()
-    assert ended.wait(5)
+    assert ended.wait(TIMEOUT)
     world.wait_for(lambda: world.exchanges[0].closed)
     assert (world.exchanges[0].closed, world.exchanges[0].status) == ("client", 200)
 
@@ -326,7 +332,6 @@ def test_client_leaves_while_it_waits(world: World, way: str, body: bytes | None
     ended = threading.Event()
 
     def script(wire: Wire) -> None:
-        wire.sock.settimeout(3)
         wire.end()
         ended.set()
 
@@ -335,7 +340,7 @@ def test_client_leaves_while_it_waits(world: World, way: str, body: bytes | None
     client.ask("POST", body=body)
     world.wait_for(lambda: stub.count)
     client.close()
-    assert ended.wait(3)
+    assert ended.wait(TIMEOUT)
     world.wait_for(lambda: world.exchanges[0].closed)
     assert (world.exchanges[0].closed, world.exchanges[0].status) == ("client", None)
 
@@ -347,7 +352,7 @@ def test_a_client_that_sent_more_has_not_left(world: World, way: str) -> None:
 
     def script(wire: Wire) -> None:
         wire.message()
-        assert go.wait(5)
+        assert go.wait(TIMEOUT)
         wire.send(OK)
         wire.end()
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._proxy.lease import Limits
-from tests.engine.conftest import BEARER, HOST, SWITCHED, ways
+from tests.conftest import SOON
+from tests.engine.conftest import BEARER, HOST, SWITCHED, TIMEOUT, ways
 
 if TYPE_CHECKING:
+    from tests.conftest import Clock
     from tests.engine.conftest import Wire, World
 
 MIB = 1024 * 1024
@@ -226,7 +228,7 @@ def test_upstream_finishes_first(world: World, way: str, tls: bool) -> None:
     def then(wire: Wire) -> None:
         wire.send(b"bye")
         wire.finish()
-        assert go.wait(5)
+        assert go.wait(TIMEOUT)
         got.append(len(wire.rest()))
 
     world.upstream(switching(then), tls=tls)
@@ -244,7 +246,7 @@ def test_upstream_finishes_first(world: World, way: str, tls: bool) -> None:
     sender.start()
     world.wait_for(lambda: world.exchanges[0].request_size > 0)
     go.set()
-    sender.join(5)
+    sender.join(TIMEOUT)
     world.wait_for(lambda: got)
     assert got == [8 * MIB]
     world.wait_for(lambda: world.exchanges[0].closed)
@@ -261,7 +263,7 @@ def test_closed_says_who_ended_the_tunnel(world: World, way: str, who: str, how:
 
     def then(wire: Wire) -> None:
         if who == "upstream":
-            assert go.wait(5)
+            assert go.wait(TIMEOUT)
             return wire.reset() if how == "reset" else None
         seen.append(wire.end())
         return None
@@ -284,14 +286,15 @@ def test_closed_says_who_ended_the_tunnel(world: World, way: str, who: str, how:
 
 
 @pytest.mark.parametrize("way", ["plain", "tls"])
-def test_silence_ends_a_tunnel(make_world: Callable[..., World], way: str) -> None:
+def test_silence_ends_a_tunnel(make_world: Callable[..., World], clock: Clock, way: str) -> None:
     """A tunnel without a byte for the idle limit is cut on both sides; bytes in either direction keep it open."""
-    world = make_world(limits=Limits(idle=0.4))
+    world = make_world(limits=Limits(idle=60))
     ends: list[bytes] = []
+    go = threading.Event()
 
     def then(wire: Wire) -> None:
         wire.exactly(1)
-        wire.silent(0.25)
+        assert go.wait(TIMEOUT)
         wire.send(b"!")
         ends.append(wire.end())
 
@@ -299,11 +302,17 @@ def test_silence_ends_a_tunnel(make_world: Callable[..., World], way: str) -> No
     client = world.client(way)
     client.upgrade()
     client.until(b"\r\n\r\n")
-    assert client.silent(0.25)
-    client.send(b"?")
-    assert client.exactly(1) == b"!"
-    assert client.end() == b""
     record = world.exchanges[0]
+    clock.forward(35)
+    client.send(b"?")
+    world.wait_for(lambda: record.request_size == 1)
+    clock.forward(35)
+    go.set()
+    assert client.exactly(1) == b"!"
+    clock.forward(35)
+    assert client.silent(0.02)
+    clock.forward(25)
+    assert client.end() == b""
     world.wait_for(lambda: record.closed and ends)
     assert (record.closed, record.error, ends) == ("idle", None, [b""])
     if way != "plain":
@@ -317,7 +326,7 @@ def test_the_end_of_a_test_ends_a_tunnel(world: World, way: str) -> None:
     client = world.client(way)
     client.upgrade()
     client.until(b"\r\n\r\n")
-    assert world.end() < 1.0
+    assert world.end() < SOON
     record = world.exchanges[0]
     assert (record.closed, record.error, record.status) == ("test", None, 101)
     assert [tunnel.closed for tunnel in world.tunnels] == ([] if way == "plain" else ["test"])

@@ -11,9 +11,11 @@ from http.client import HTTPResponse
 
 import pytest
 
+from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.origin import Origin
+from tests.conftest import turns
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture
@@ -106,6 +108,12 @@ def opened(sock: socket.socket, request: bytes) -> bytes:
     return head
 
 
+def at_rest(origin: Origin) -> bool:
+    """Whether a stub that was closed serves nothing any more."""
+    proxy_thread().run(turns)
+    return not origin._reception._open
+
+
 def end_of(sock: socket.socket) -> tuple[bytes, str]:
     """What arrives, and how the connection ends: `clean`, `ragged` or `reset`.
 
@@ -113,7 +121,7 @@ def end_of(sock: socket.socket) -> tuple[bytes, str]:
     """
     data = b""
     with socket.socket(fileno=os.dup(sock.fileno())) as below:
-        below.settimeout(10)
+        below.settimeout(TIMEOUT)
         try:
             while True:
                 if not (isinstance(sock, ssl.SSLSocket) and sock.pending()):

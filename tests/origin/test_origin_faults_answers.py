@@ -16,7 +16,8 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import pytest
 
 from pytest_gatekeeper.origin import Applied, Origin
-from tests.origin.conftest import end_of
+from tests.conftest import Clock
+from tests.origin.conftest import TIMEOUT, at_rest, end_of
 
 Dial = Callable[[Origin], socket.socket]
 Ask = Callable[..., HTTPResponse]
@@ -43,9 +44,9 @@ def open_(dial: Dial, dial_tls: Dial, tls: bool) -> Dial:
 def client(origin: Origin, trusting: ssl.SSLContext, tls: bool) -> Iterator[HTTPConnection]:
     """A usual client of the stub."""
     with contextlib.closing(
-        HTTPSConnection(origin.host, origin.port, timeout=10, context=trusting)
+        HTTPSConnection(origin.host, origin.port, timeout=TIMEOUT, context=trusting)
         if tls
-        else HTTPConnection(origin.host, origin.port, timeout=10)
+        else HTTPConnection(origin.host, origin.port, timeout=TIMEOUT)
     ) as client:
         yield client
 
@@ -122,25 +123,28 @@ def test_a_stalled_answer_never_comes(origin: Origin, open_: Open, ask: Ask, aft
 def test_a_client_times_out_and_tries_again(origin: Origin, client: HTTPConnection) -> None:
     """The stub makes no fuss of the connection that was given up."""
     origin.faults.stall(times=1)
-    client.timeout = 0.1
+    client.connect()
+    client.sock.settimeout(0.1)
     client.request("GET", "/")
     with pytest.raises(TimeoutError):
         client.getresponse()
+    origin.wait_for(lambda o: o.faults.applied)
     client.close()
-    client.timeout = 10
     client.request("GET", "/")
     assert client.getresponse().status == 200
     assert origin.errors == ()
 
 
-def test_a_stall_ends_with_the_idle_limit(dial: Dial) -> None:
+def test_a_stall_ends_with_the_idle_limit(clock: Clock, dial: Dial) -> None:
     """And the journal names that."""
-    with Origin(idle_limit=0.2) as origin:
+    with Origin(idle_limit=60) as origin:
         origin.faults.stall()
         sock = dial(origin)
         sock.sendall(GET)
+        origin.wait_for(lambda o: o.faults.applied)
+        clock.forward(60)
         assert end_of(sock)[0] == b""
-        assert origin.wait_for(lambda o: o.errors) == ("a connection was cut after 0.2 s without a byte",)
+        assert origin.errors == ("a connection was cut after 60 s without a byte",)
 
 
 def test_a_stall_does_not_hold_up_the_end(dial: Dial) -> None:
@@ -152,9 +156,8 @@ def test_a_stall_does_not_hold_up_the_end(dial: Dial) -> None:
         stalled.sendall(GET)
         slow.sendall(OTHER)
         origin.wait_for(lambda o: len(o.faults.applied) == 2)
-        started = time.monotonic()
         origin.close()
-        assert time.monotonic() - started < 2
+        assert at_rest(origin)
         assert end_of(stalled)[0] == b""
         assert end_of(slow)[0] in (b"", b"HTTP/1.1 200 OK\r")
     assert origin.errors == ()
@@ -347,7 +350,7 @@ def test_a_ragged_end_has_no_close_notify(
 def test_a_ragged_end_is_announced(origin: Origin, trusting: ssl.SSLContext) -> None:
     """`Connection: close` makes clients that keep connections come back on a new one."""
     origin.faults.ragged(times=1)
-    with contextlib.closing(HTTPSConnection(origin.host, origin.port, timeout=10, context=trusting)) as client:
+    with contextlib.closing(HTTPSConnection(origin.host, origin.port, timeout=TIMEOUT, context=trusting)) as client:
         for closing in ("close", None):
             client.request("GET", "/")
             answer = client.getresponse()
@@ -386,7 +389,7 @@ def test_a_streamed_answer_is_cut_where_its_source_waits(origin: Origin, open_: 
     data, ended = end_of(sock)
     assert (body_of(data), ended) == (b"data: 1\n\n", how)
     sock.close()
-    assert closed.wait(10)
+    assert closed.wait(TIMEOUT)
 
 
 def test_raw_streams_show_what_was_sent(dial: Dial, read_all: ReadAll) -> None:
@@ -407,13 +410,15 @@ def test_urllib_meets_faults(origin: Origin, trusting: ssl.SSLContext) -> None:
     origin.respond(body=BODY)
     origin.faults.reset(times=1)
     with pytest.raises((ConnectionResetError, urllib.error.URLError)):
-        opener.open(origin.url, timeout=10)
-    origin.faults.stall(times=1)
-    with pytest.raises((TimeoutError, urllib.error.URLError), match="timed out"):
-        opener.open(origin.url, timeout=0.1)
+        opener.open(origin.url, timeout=TIMEOUT)
+    origin.faults.stall()
+    while origin.faults.applied[-1].fault != "stall":  # it may give up before it has asked
+        with pytest.raises((TimeoutError, urllib.error.URLError), match="timed out"):
+            opener.open(origin.url, timeout=0.1)
+    origin.faults.clear()
     origin.faults.truncate(times=1)
-    with pytest.raises(IncompleteRead), opener.open(origin.url, timeout=10) as answer:
+    with pytest.raises(IncompleteRead), opener.open(origin.url, timeout=TIMEOUT) as answer:
         answer.read()
-    with opener.open(origin.url, timeout=10) as answer:
+    with opener.open(origin.url, timeout=TIMEOUT) as answer:
         assert answer.read() == BODY
-    assert [applied.fault for applied in origin.faults.applied] == ["reset", "stall", "truncate"]
+    assert list(dict.fromkeys(applied.fault for applied in origin.faults.applied)) == ["reset", "stall", "truncate"]

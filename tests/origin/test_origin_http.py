@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from pytest_gatekeeper.origin import Origin
+from tests.origin.conftest import TIMEOUT
 
 Dial = Callable[[Origin], socket.socket]
 Ask = Callable[..., HTTPResponse]
@@ -329,7 +330,7 @@ def test_an_event_holds_back_what_follows(origin: Origin, dial: Dial, ask: Ask) 
     sock.settimeout(0.05)
     with pytest.raises(TimeoutError):
         sock.recv(1)
-    sock.settimeout(10)
+    sock.settimeout(TIMEOUT)
     go.set()
     second = ask(dial(origin), GET)
     assert second.read() == b"data: 1\n\ndata: 2\n\n"

@@ -143,7 +143,7 @@ def wide(gatekeeper_proxy_factory):
     return gatekeeper_proxy_factory()
 
 def through(proxy, path):
-    requests.get("http://wide.example.com" + path, proxies={"http": proxy.url}, timeout=5)
+    requests.get("http://wide.example.com" + path, proxies={"http": proxy.url}, timeout=30)
 
 def test_first(wide):
     through(wide, "/first")

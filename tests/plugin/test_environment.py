@@ -104,14 +104,14 @@ def test_variables(gatekeeper_proxy):
     assert os.environ["UNRELATED"] == "stays"
 
 @pytest.mark.parametrize("command", [
-    ["curl", "--silent", "--show-error", "--max-time", "10", "https://api.example.com/from-curl"],
+    ["curl", "--silent", "--show-error", "--max-time", "60", "https://api.example.com/from-curl"],
     [sys.executable, "-c", "import urllib.request as u; print(u.urlopen('https://api.example.com/from-urllib').read())"],
     [sys.executable, "-c", "import requests as r; print(r.get('http://api.example.com/from-requests').text)"],
 ], ids=["curl", "urllib", "requests"])
 def test_subprocesses(command, gatekeeper_proxy, gatekeeper_origin):
     gatekeeper_origin.serve("api.example.com")
     gatekeeper_proxy.add_credential("api.example.com", "t0k")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert "Bearer t0k" in done.stdout, done.stderr
     gatekeeper_proxy.recorder.assert_injected("api.example.com", path="/from-*", times=1)
 

@@ -32,9 +32,11 @@ from pytest_gatekeeper import (
     Secret,
     SourceError,
 )  # fmt: skip
+from pytest_gatekeeper._proxy.lease import Limits
+from tests.conftest import CLOSE_LIMITS, PATIENCE, SOON, Clock
 
 HUSH = "hush-of-the-object"
-LIMIT = 10.0
+LIMIT = 30.0
 RULE = f"credentials:\n  - {{host: api.example.com, grant: api, source: {{type: static, value: {HUSH}}}}}\n"
 
 
@@ -145,9 +147,11 @@ def test_a_start_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
     assert proxy._log is not None and proxy._log._file is not None and proxy._log._file.closed
 
 
-def test_leaving_takes_two_seconds_at_most(origin: Origin) -> None:
+def test_leaving_takes_moments(origin: Origin) -> None:
     """With idle connections, an answer under way and an open tunnel, which say that they were cut."""
-    with Gatekeeper() as proxy:
+    proxy = Gatekeeper()
+    proxy._limits = proxy._limits._replace(patience=PATIENCE)
+    with proxy:
         origin.serve("api.example.com", proxy=proxy)
         origin.respond(path="/stream", chunks=["first", threading.Event()])
         answer = opener(proxy).open("https://api.example.com/stream", timeout=LIMIT)
@@ -156,7 +160,7 @@ def test_leaving_takes_two_seconds_at_most(origin: Origin) -> None:
         )
         idle = [socket.create_connection((proxy.host, proxy.port)) for _ in range(10)]
         began = time.monotonic()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < SOON
     assert [exchange.closed for exchange in proxy.recorder.exchanges] == ["test", "test"]
     assert [record.closed for record in proxy.recorder.tunnels] == ["test", "test"]
     with pytest.raises((OSError, HTTPException)), answer:
@@ -164,6 +168,12 @@ def test_leaving_takes_two_seconds_at_most(origin: Origin) -> None:
     tunnel.close(timeout=1)
     for sock in idle:
         sock.close()
+
+
+def test_leaving_takes_two_seconds_at_most() -> None:
+    """What is not cut in moments is dropped before the two seconds are over that closing may take."""
+    assert CLOSE_LIMITS == (2.0, 2.0)
+    assert Limits().patience * 1.5 < min(CLOSE_LIMITS)  # to be cut, and half as long to be dropped
 
 
 # ------------------------------------------------------------------ async
@@ -481,22 +491,25 @@ client.close()
 # ------------------------------------------------------------------ arguments
 
 
-def test_limits_of_time(origin: Origin) -> None:
+def test_limits_of_time(origin: Origin, clock: Clock) -> None:
     """`idle_timeout` ends a silent tunnel, `upstream_timeout` a request that gets no answer."""
-    with Gatekeeper(idle_timeout=0.2, upstream_timeout=0.2) as proxy:
+    with ThreadPoolExecutor(1) as pool, Gatekeeper(idle_timeout=50, upstream_timeout=20) as proxy:
         origin.serve("api.example.com", proxy=proxy)
         silent = websocket.create_connection(
             "wss://api.example.com/", timeout=LIMIT, **proxy.kwargs("websocket-client")
         )
         origin.faults.stall(path="/stall")
-        began = time.monotonic()
+        waiting = pool.submit(get, proxy, "https://api.example.com/stall")
+        origin.wait_for(lambda origin: origin.faults.applied)
+        clock.forward(20)
         with pytest.raises(HTTPError) as caught:
-            get(proxy, "https://api.example.com/stall")
+            waiting.result(LIMIT)
         assert caught.value.code in (502, 504)
-        assert "0.2 s" in caught.value.read().decode()
+        assert "20 s" in caught.value.read().decode()
+        assert proxy.recorder.upgrades[0].closed is None
+        clock.forward(30)
         with pytest.raises((OSError, websocket.WebSocketException)):
             silent.recv()
-        assert time.monotonic() - began < 5
         proxy.recorder.wait_for(lambda recorder: recorder.upgrades[0].closed == "idle")
         silent.close(timeout=1)
 
@@ -535,7 +548,7 @@ def test_a_token_of_the_proxy_itself(origin: Origin, tmp_path: Path) -> None:
     file = tmp_path / "gatekeeper.yaml"
     file.write_text(f'proxy: {{auth_token: "{TOKEN}"}}\n')
     plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    curl = ["curl", "--silent", "--show-error", "--max-time", "10", "https://api.example.com/x"]
+    curl = ["curl", "--silent", "--show-error", "--max-time", "60", "https://api.example.com/x"]
     with Gatekeeper(file) as proxy:
         origin.serve("api.example.com", proxy=proxy)
         assert TOKEN not in repr(proxy) + proxy.url

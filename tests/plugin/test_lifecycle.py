@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import a_shells_environ
+from pytest_gatekeeper._proxy.lease import Limits
+from tests.conftest import PATIENCE, a_shells_environ
 from tests.plugin.conftest import PLAIN
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ KEPT = requests.Session()
 SEEN = []
 
 def get(path):
-    return KEPT.get("https://api.example.com" + path, timeout=5)
+    return KEPT.get("https://api.example.com" + path, timeout=30)
 
 @pytest.mark.parametrize("number", range(3))
 def test_one_port_and_one_file(number, gatekeeper_proxy, gatekeeper_ca):
@@ -58,7 +60,7 @@ def test_a_client_begins(gatekeeper_proxy, gatekeeper_origin):
 def test_between():
     recorder, proxy = SEEN
     assert recorder.tunnels[0].closed == "test"
-    plain = http.client.HTTPConnection(proxy.host, proxy.port, timeout=5)
+    plain = http.client.HTTPConnection(proxy.host, proxy.port, timeout=30)
     plain.request("GET", "http://api.example.com/between")
     answer = plain.getresponse()
     assert answer.status == 503
@@ -103,7 +105,7 @@ BEGAN = []
 
 def leave(proxy, origin, path):
     origin.serve("api.example.com")
-    sock = socket.create_connection((proxy.host, proxy.port), timeout=5)
+    sock = socket.create_connection((proxy.host, proxy.port), timeout=30)
     LEFT.append((sock, proxy.recorder))
     sock.sendall(b"GET http://api.example.com" + path + b" HTTP/1.1\\r\\nHost: api.example.com\\r\\n\\r\\n")
     return sock
@@ -116,9 +118,9 @@ def test_idle_connections(gatekeeper_proxy, gatekeeper_origin):
     BEGAN.append(time.monotonic())
 
 def test_what_became_of_them():
-    assert time.monotonic() - BEGAN.pop() < 2
+    assert time.monotonic() - BEGAN.pop() < 10
     for sock, _ in LEFT:
-        sock.settimeout(5)
+        sock.settimeout(30)
         with sock:
             try:
                 assert sock.recv(1) == b""
@@ -137,21 +139,21 @@ def test_an_answer_that_never_ends(gatekeeper_proxy, gatekeeper_origin):
     BEGAN.append(time.monotonic())
 
 def test_websockets(gatekeeper_proxy, gatekeeper_origin):
-    assert time.monotonic() - BEGAN.pop() < 2
+    assert time.monotonic() - BEGAN.pop() < 10
     for sock, recorder in LEFT:
         sock.close()
         assert {exchange.closed for exchange in recorder.exchanges} == {"test"}
     LEFT.clear()
     gatekeeper_origin.serve("ws.example.com")
     for _ in range(3):
-        client = websocket.create_connection("wss://ws.example.com/open", timeout=5)
+        client = websocket.create_connection("wss://ws.example.com/open", timeout=30)
         client.send("x")
         assert client.recv() == "x"
         LEFT.append((client, gatekeeper_proxy.recorder))
     BEGAN.append(time.monotonic())
 
 def test_what_became_of_the_websockets(gatekeeper_proxy):
-    assert time.monotonic() - BEGAN.pop() < 2
+    assert time.monotonic() - BEGAN.pop() < 10
     recorder = LEFT[0][1]
     assert [exchange.closed for exchange in recorder.upgrades] == ["test"] * 3
     assert [tunnel.closed for tunnel in recorder.tunnels] == ["test"] * 3
@@ -169,18 +171,19 @@ def test_a_proxy_after_its_test():
     with pytest.raises(ProxyError, match="closed"):
         proxy.start()
     proxy.close()
-    answer = http.client.HTTPConnection(proxy.host, proxy.port, timeout=5)
+    answer = http.client.HTTPConnection(proxy.host, proxy.port, timeout=30)
     answer.request("GET", "http://api.example.com/")
     assert answer.getresponse().status == 503
     answer.close()
     with pytest.raises(OSError):
-        urlopen("https://api.example.com/", timeout=5)
+        urlopen("https://api.example.com/", timeout=30)
 """
 )
 
 
-def test_what_a_test_leaves_open(suite: Suite) -> None:
-    """Is cut within two seconds, and its records say `test`; a proxy that is over says so."""
+def test_what_a_test_leaves_open(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is cut at once, and its records say `test`; a proxy that is over says so."""
+    monkeypatch.setattr("pytest_gatekeeper.gatekeeper.Limits", functools.partial(Limits, patience=PATIENCE))
     suite.write({"test_it.py": OPEN})
     suite.quick("-W", "error").assert_outcomes(passed=6)
 
@@ -204,7 +207,7 @@ def test_ports_of_their_own(wide, gatekeeper_proxy_factory, gatekeeper_proxy, ga
     assert wide.ca is other.ca is gatekeeper_proxy.ca
     gatekeeper_origin.serve("wide.example.com", proxy=wide)
     done = requests.get(
-        "https://wide.example.com/", proxies={"https": wide.url}, verify=wide.ca.cert_path, timeout=5
+        "https://wide.example.com/", proxies={"https": wide.url}, verify=wide.ca.cert_path, timeout=30
     )
     assert done.status_code == 200
     wide.recorder.assert_injected("wide.example.com", grant="wide", times=1)
@@ -215,7 +218,7 @@ def test_it_lasts(wide, gatekeeper_proxy_factory):
     assert wide is MADE[0]
     assert len(wide.recorder.exchanges) == 1
     assert "HTTPS_PROXY" not in os.environ
-    socket.create_connection((wide.host, wide.port), timeout=5).close()
+    socket.create_connection((wide.host, wide.port), timeout=30).close()
 
 @pytest.mark.parametrize("keywords", [{"polcy": "strict"}, {"idle_timeout": 0}])
 def test_misuse(gatekeeper_proxy_factory, keywords):
@@ -236,7 +239,7 @@ def pytest_unconfigure():
     import sys
     for proxy in sys.modules["test_it"].MADE:
         try:
-            socket.create_connection((proxy.host, proxy.port), timeout=5).close()
+            socket.create_connection((proxy.host, proxy.port), timeout=30).close()
         except ConnectionRefusedError:
             with Path("closed.txt").open("a") as file:
                 file.write(f"{proxy!r}\\n")
@@ -321,7 +324,7 @@ def test_never():
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="SIGINT to another process")
-@pytest.mark.parametrize("waiting", ["threading.Event().wait(60)", "clients[0].recv()"])
+@pytest.mark.parametrize("waiting", ["threading.Event().wait(90)", "clients[0].recv()"])
 def test_an_interrupted_run_ends(suite: Suite, waiting: str) -> None:
     """Soon, with status 2 and all its connections open; no process, no file of ours stays."""
     suite.write({"test_it.py": INTERRUPTED % waiting})
@@ -330,18 +333,18 @@ def test_an_interrupted_run_ends(suite: Suite, waiting: str) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 80
         while not (ready := suite.path / "ready").exists() or not ready.read_text():
             assert run.poll() is None, run.communicate()[0]
             assert time.monotonic() < limit
             time.sleep(0.02)
         began = time.monotonic()
         run.send_signal(signal.SIGINT)
-        told = run.communicate(timeout=30)[0]
-        assert time.monotonic() - began < 10  # 3 on a quiet machine
+        told = run.communicate(timeout=80)[0]
+        assert time.monotonic() - began < 40  # 3 on a quiet machine
     finally:
         run.kill()
-        run.wait(5)
+        run.wait(30)
     assert run.returncode == 2, told
     assert "KeyboardInterrupt" in told
     assert "Traceback (most recent call last)" not in told.partition("KeyboardInterrupt")[0]

@@ -115,7 +115,7 @@ def test_network(gatekeeper_proxy):
     with pytest.raises(HTTPError) as caught:
         urlopen("http://192.0.2.1/")
     assert "allow_network" not in caught.value.read().decode()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # the limit is 60 where nothing is said
 
 @pytest.mark.gatekeeper(upstream_timeout=0.1)
 def test_upstream_timeout(gatekeeper_proxy, gatekeeper_origin):
@@ -129,7 +129,7 @@ def test_upstream_timeout(gatekeeper_proxy, gatekeeper_origin):
 @pytest.mark.gatekeeper(idle_timeout=0.1)
 def test_idle_timeout(gatekeeper_proxy, gatekeeper_origin):
     gatekeeper_origin.serve("file.example.com")
-    kept = HTTPConnection(gatekeeper_proxy.host, gatekeeper_proxy.port, timeout=5)
+    kept = HTTPConnection(gatekeeper_proxy.host, gatekeeper_proxy.port, timeout=30)
     kept.request("GET", "http://file.example.com/")
     kept.getresponse().read()
     assert kept.sock.recv(1) == b""

@@ -23,7 +23,7 @@ from tests.conftest import in_a_loop, stand_in
 
 NAME = "api.nowhere.invalid"
 URL = f"https://{NAME}/"
-LIMIT = 10.0
+LIMIT = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from pytest_gatekeeper._proxy.ca import CertificateAuthority
 from pytest_gatekeeper.recorder import Recorder
 from tests.conftest import CHUNK, Ended, Message
 
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 API = "api.example.com"  # has a credential
 WEB = "www.example.org"  # has none
 VALUE = 'k7Q+/s&3~"f9c2=xJ5v'  # every encoding makes something else of it

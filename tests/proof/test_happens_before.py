@@ -67,12 +67,12 @@ def upstream() -> Iterator[int]:
     thread.start()
     try:
         opening = asyncio.run_coroutine_threadsafe(_server(loop), loop)
-        server = opening.result(10)
+        server = opening.result(30)
         yield server.sockets[0].getsockname()[1]
         loop.call_soon_threadsafe(server.close)
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
         loop.close()
 

@@ -77,7 +77,8 @@ def with_aiohttp(url: str, proxy: Gatekeeper | None) -> None:
                 async with session.ws_connect(url) as opened:
                     await opened.close()
             else:
-                await session.get(url)
+                async with session.get(url):  # an answer that is left open is warned of, where its end comes late
+                    pass
 
     in_a_loop(fetch())
 

@@ -131,7 +131,7 @@ def openssl_verify(folder: Path, ca: bytes, leaf: bytes, *options: str) -> str:
     (folder / "ca.pem").write_bytes(ca)
     (folder / "leaf.pem").write_bytes(leaf)
     command = [str(OPENSSL), "verify", "-x509_strict", *options, "-CAfile", "ca.pem", "leaf.pem"]
-    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=30, check=False)
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     return found.stdout + found.stderr
 
 

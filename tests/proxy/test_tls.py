@@ -589,7 +589,7 @@ def test_a_broken_record_is_a_failure(
             assert await server.receive() == b"good"
             for _ in range(2):
                 with pytest.raises(TlsFailure) as caught:
-                    await asyncio.wait_for(server.receive(), 5)
+                    await asyncio.wait_for(server.receive(), LIMIT)
                 assert "BAD_RECORD_MAC" in caught.value.reason
             with pytest.raises(TlsFailure, match="ALERT_BAD_RECORD_MAC"):
                 await client.receive()
