@@ -67,6 +67,7 @@ class InForce:
             salt=salt,
             file=settings.file,
             ids=[key for key, _ in numbered],
+            secrets=[settings.proxy.auth_token] if settings.proxy.auth_token else [],
             on_change=self._refreshed,
         )
         self._rules = self._vault.rules
