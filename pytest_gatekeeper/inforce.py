@@ -95,9 +95,13 @@ class InForce:
     def add(
         self, host: str, value: str | Secret, header: str, grant: str, prefix: str, format: Literal["", "basic"]
     ) -> Rule:
-        """One more rule, from now on. Raises ConfigError, which never shows the value."""
+        """One more rule, from now on. Raises ConfigError, or TypeError; neither text shows the value."""
         if not isinstance(value, (str, Secret)):
             raise TypeError(f"the value of a credential is text or a Secret, not {type(value).__name__}")
+        texts = {"host": host, "header": header, "grant": grant, "prefix": prefix, "format": format}
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise TypeError(f"{name} is text, not {type(text).__name__}")
         secret = value if isinstance(value, Secret) else Secret(value)
         if not secret:
             raise ConfigError("add_credential needs a value that is not empty", key="value")

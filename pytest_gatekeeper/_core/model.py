@@ -36,7 +36,7 @@ class SourceSpec:
     """
 
     type: str
-    fields: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # a value may be where a name belongs
     hidden: tuple[tuple[str, Secret], ...] = ()
     line: int | None = field(default=None, compare=False)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gatekeeper._core.secret import frameless
 from pytest_gatekeeper._plugin.ledger import Batch, Ledger, batch_of
 from pytest_gatekeeper._plugin.marker import Plan, make_plan, plan_of
 from pytest_gatekeeper._plugin.options import Options, read_options
@@ -251,9 +252,9 @@ def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Calla
     with ExitStack() as stack:
         made = 0
 
+        @frameless
         def make(**keywords: object) -> Gatekeeper:
             """A running proxy that leaves the environment alone. Takes the marker's keywords; closed with the run."""
-            __tracebackhide__ = True
             nonlocal made
             made += 1
             label = f"gatekeeper_proxy_factory[{made}]"
