@@ -28,6 +28,8 @@ __all__ = ["Recorder"]
 
 T = TypeVar("T")
 
+_PATIENCE = 1.0  # seconds that a failed assertion waits for tunnels that are about to end
+
 
 class Recorder(Assertions):
     """What a proxy saw during one test.
@@ -222,8 +224,24 @@ class Recorder(Assertions):
                     self._changed.wait(left)
 
     def _judge(self, expectation: Callable[[Scene], T], wanted: Wanted | None = None) -> T:
-        """What an expectation makes of what is known now."""
+        """What an expectation makes of what is known now; where it fails, of what is known once open tunnels ended.
+
+        A client that does not trust the proxy sees its handshake fail before the proxy does.
+        """
+        try:
+            return expectation(self._scene(wanted))
+        except AssertionError:
+            if not self._scene().unfinished:
+                raise
+        self._await_tunnels()
         return expectation(self._scene(wanted))
+
+    def _await_tunnels(self) -> None:
+        """Wait for the tunnels through which nothing came yet, for a moment at most."""
+        end = time.monotonic() + _PATIENCE
+        with self._changed:
+            while self._scene().unfinished and (left := end - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     def _scene(self, wanted: Wanted | None = None) -> Scene:
         """What is known now. Its texts show neither a rule's value nor one of `wanted`."""

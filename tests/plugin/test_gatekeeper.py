@@ -750,3 +750,14 @@ def test_the_ssl_context_of_the_authority_verifies(origin: Origin) -> None:
             proxy.ca.ssl_context().wrap_socket(raw, server_hostname="localhost")
         origin.serve("api.example.com", proxy=proxy)
         get(proxy)
+
+
+def test_a_client_that_does_not_trust_is_told_of_at_once() -> None:
+    """20 times: whoever has the client's error finds the cause in the failed assertion, or what it may be."""
+    stranger = ssl.create_default_context()
+    for _ in range(20):
+        with Gatekeeper() as proxy:
+            with pytest.raises(ssl.SSLCertVerificationError), proxy.connect("api.example.com") as way:
+                stranger.wrap_socket(way, server_hostname="api.example.com")
+            with pytest.raises(AssertionError, match="does not trust the proxy's CA"):
+                proxy.recorder.assert_injected("api.example.com")
