@@ -15,6 +15,7 @@ from pytest_gatekeeper._core.query import HostPattern, Traffic, Wanted
 from pytest_gatekeeper._core.records import Exchange, Tunnel
 from pytest_gatekeeper._core.scan.needles import SHORTEST
 from pytest_gatekeeper._core.telling import Scene, Traced, describe, failure, numbered, sentence, tell_bypass, tell_leak
+from pytest_gatekeeper._core.verdict import CURES
 
 __all__ = ["denied", "happened", "injected", "no_bypass", "no_leaks", "not_injected", "scope", "upgraded"]
 
@@ -205,6 +206,8 @@ def no_leaks(scene: Scene, direction: str, *, sought: bool = True) -> tuple[Exch
     found = [leak for leak in scene.leaks if direction in ("any", leak.direction) and not leak.client_held]
     if found:
         lines = [f"{numbered(len(found), 'leak')}{where}:", *(f"  {tell_leak(leak)}" for leak in found)]
+        kinds = {"leak" if leak.direction == "upstream" else "echo": None for leak in found}
+        lines.extend(f"What to do: {CURES[kind]}." for kind in kinds)
         _fail("\n".join(lines), expected, "", scene, [leak.exchange for leak in found])
     return tuple(scene.exchanges)
 

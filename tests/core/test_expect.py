@@ -324,6 +324,9 @@ class TestNoLeaks:
         assert text_of(lambda: expect.no_leaks(scene(found.exchange, leaks=(found,)), "upstream")) == (
             "1 leak sent upstream:\n"
             f"  {SECRET} of credentials[0] (api) in body of GET https://api.example.com/v1, offset 3\n"
+            "What to do: the client holds the secret, so look for the variable, the file or the answer that it has it "
+            "from and take it away there, or give it a placeholder; where the host is meant to get it, add a rule for "
+            "it.\n"
             "Expected: no secret is sent upstream outside its scope, and there is an exchange that could do it.\n"
             f"What happened:\n  >{PLAIN_ROW}"
         )
@@ -336,6 +339,8 @@ class TestNoLeaks:
         """Only the leaks of the direction asked for count."""
         text = text_of(lambda: expect.no_leaks(scene(plain(), leaks=(leak(), leak("client"))), direction))
         assert text.splitlines()[0] == first
+        assert ("What to do: the client holds the secret" in text) is (direction != "client")
+        assert ("What to do: the upstream sends the secret back" in text) is (direction != "upstream")
 
     def test_vacuous_without_traffic(self) -> None:
         """Without an exchange nothing is proved."""
