@@ -7,6 +7,7 @@ name of a variable belongs. Fetching is `_sources`'.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from pytest_gatekeeper._core.duration import parse_duration
@@ -107,7 +108,9 @@ def _check_fields(section: Section, type: str, texts: dict[str, str]) -> None:
         if len(given) != 1:
             choices = ", ".join(group[:-1]) + f" and {group[-1]}"
             got = f"here are {' and '.join(given)}" if given else "here is none"
-            section.fail(f"a source of type {type} needs exactly one of {choices}; {got}", given[-1] if given else None)
+            typo = next(filter(None, map(section.typo_of, group)), "")
+            meant = next(iter(given[-1:] or get_close_matches(typo, group, 1)), None)
+            section.fail(f"a source of type {type} needs exactly one of {choices}; {got}", meant)
 
 
 def _check_ttl(section: Section, text: str) -> None:
