@@ -307,5 +307,14 @@ def _proxy(
     label: str,
     listener: Callable[[], Listener] | None,
 ) -> Gatekeeper:
+    from pytest_gatekeeper._core.credentials import read_credential
+    from pytest_gatekeeper.errors import ConfigError
+
     settings = networked(plan, settings_of(config if plan.config is None else plan.config, folders))
-    return run.make(plan, settings, salt=label, listener=listener() if listener else None)
+    try:
+        return run.make(plan, settings, salt=label, listener=listener() if listener else None)
+    except ConfigError:
+        who = f"the gatekeeper marker of {label}" if listener else "gatekeeper_proxy_factory()"
+        for index, mapping in enumerate(plan.credentials):  # whether one of these is at fault, and not the file
+            read_credential(mapping, f"{who}: credentials[{index}]")
+        raise
