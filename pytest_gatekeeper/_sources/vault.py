@@ -131,9 +131,9 @@ class Vault:
         try:
             return _FETCHERS[credential.source.type](self._request(credential.source))
         except SourceError as error:
-            place = ":".join(str(part) for part in (self._file, credential.line) if part is not None)
-            where = f"{place}: {self._ids[index]}" if place else self._ids[index]
-            raise SourceError(f"{where}: the credential for {credential.host}: {error}") from None
+            problem = f"the credential for {credential.host}: {error}"
+            told = ConfigError(problem, file=self._file, line=credential.line, key=self._ids[index])
+            raise SourceError(str(told)) from None
 
     def _made(self, values: Mapping[SourceSpec, Secret]) -> tuple[Rule, ...]:
         rules = []

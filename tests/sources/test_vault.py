@@ -207,9 +207,11 @@ def test_a_secret_is_blanked_before_what_a_command_says_is_cut() -> None:
 
 
 def test_without_a_file_an_error_has_no_place() -> None:
-    """It begins with the rule."""
+    """It begins with the rule; where there is a line, it is one of a text."""
     with pytest.raises(SourceError, match=r"^credentials\[0\]: the credential for e.example: "):
         Vault([variable("e.example", "UNSET")], mode="real", environ={}, salt="")
+    with pytest.raises(SourceError, match=r"^<string>:7: credentials\[0\]: the credential for e.example: "):
+        Vault([variable("e.example", "UNSET", line=7)], mode="real", environ={}, salt="")
 
 
 def test_what_cannot_be_sent_is_an_error() -> None:
