@@ -15,7 +15,8 @@ from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 
 __all__ = [
     "Scene", "Traced", "clip", "columns", "describe", "failure", "fate", "is_telling", "numbered", "plain", "sentence",
-    "story", "table", "tell_bypass", "tell_leak", "tell_violations",
+    "story", "table", "tell_bypass", "tell_denial", "tell_leak",
+    "tell_violations",
 ]  # fmt: skip
 
 Traced = Exchange | Tunnel
@@ -233,6 +234,13 @@ def tell_bypass(bypass: Bypass) -> str:
     cure = f"; cure: {bypass.cure}" if bypass.cure else ""
     where = join_authority(bypass.host, bypass.port) if bypass.port else bypass.host  # a look-up may have none
     return plain(f"{client} went past the proxy to {where}{cure}")
+
+
+def tell_denial(record: Traced) -> tuple[str, str]:
+    """What policy refused, method and URL, and why."""
+    method, url = _subject(record)
+    why = record.error if isinstance(record, Tunnel) else record.deny_reason
+    return f"{plain(method)} {clip(plain(url), _URL)}", plain(why or "")
 
 
 def tell_violations(record: Traced) -> list[str]:
