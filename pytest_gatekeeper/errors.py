@@ -42,7 +42,8 @@ class ConfigError(GatekeeperError):
         return _rebuild_config_error, (self.problem, self.file, self.line, self.key)
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
+        file = "<string>" if self.file is None and self.line is not None else self.file
+        place = ":".join(str(part) for part in (file, self.line) if part is not None)
         return ": ".join(part for part in (place, self.key, self.problem) if part)
 
 

@@ -19,7 +19,7 @@ from pytest_gatekeeper._bypass import Watching, watch
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.model import Rule, Settings
 from pytest_gatekeeper._core.records import LogLine, Record
-from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.secret import Secret, frameless
 from pytest_gatekeeper._core.variables import proxy_variables
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, process_authority
 from pytest_gatekeeper._proxy.lease import Lease, Limits
@@ -29,7 +29,7 @@ from pytest_gatekeeper._proxy.running import Running
 from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper._proxy.trust import Trusted, pem_of, remember_roots
 from pytest_gatekeeper.config import Config
-from pytest_gatekeeper.errors import ConfigError, GatekeeperError, ProxyError
+from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.inforce import InForce, SecretsMode
 from pytest_gatekeeper.log import LogWriter
 from pytest_gatekeeper.recorder import Recorder
@@ -62,6 +62,7 @@ class Gatekeeper(Running):
         SourceError: a credential cannot be fetched that has to be real.
     """
 
+    @frameless
     def __init__(
         self,
         config: Settings | str | os.PathLike[str] | None = None,
@@ -78,7 +79,6 @@ class Gatekeeper(Running):
         watch_bypass: bool = True,
         log_streams: bool = False,
     ) -> None:
-        __tracebackhide__ = True
         settings = _settings(config)
         if isinstance(no_proxy, str):
             raise TypeError("no_proxy is a list of host names, not one text")
@@ -95,10 +95,7 @@ class Gatekeeper(Running):
         self._routes = Routes(allow_network=allow_network)
         self._limits = Limits(idle=_positive("idle_timeout", idle_timeout),
                               upstream=_positive("upstream_timeout", upstream_timeout))  # fmt: skip
-        try:
-            self._in_force = InForce(settings, credentials, secrets, salt)
-        except GatekeeperError as error:
-            raise error.with_traceback(None) from None  # frames hold values
+        self._in_force = InForce(settings, credentials, secrets, salt)
         self._lease: Lease | None = None
         self._log: LogWriter | None = None
 
@@ -246,6 +243,7 @@ class Gatekeeper(Running):
 
     # ---- what applies
 
+    @frameless
     def route(self, host: str, url: str, *, ca: Trusted | None = None, verify: bool = True) -> None:
         """Lead a name to a URL; it takes the place of an earlier route of the same name and port.
 
@@ -257,16 +255,13 @@ class Gatekeeper(Running):
 
         Raises ProxyError for a host or a URL that cannot be read.
         """
-        __tracebackhide__ = True
-        try:
-            self._routes.add(host, url, ca=b"" if ca is None else pem_of(ca), verify=verify)
-        except ProxyError as error:
-            raise error.with_traceback(None) from None  # frames can hold a user of the URL
+        self._routes.add(host, url, ca=b"" if ca is None else pem_of(ca), verify=verify)
 
     def trust(self, ca: Trusted) -> None:
         """Trust another authority for all upstreams. Raises ProxyError where there is no certificate."""
         self._routes.trust(pem_of(ca))
 
+    @frameless
     def add_credential(
         self,
         host: str,
@@ -279,13 +274,10 @@ class Gatekeeper(Running):
     ) -> Rule:
         """One more rule, from now on: requests to `host` (a name or `*.suffix`) get `value` in `header`.
 
-        Raises ConfigError, which never shows the value, for a host or a header that could never match or be sent.
+        Raises ConfigError, which never shows the value, for a host or a header that could never match or be sent, and
+        TypeError for what is no text.
         """
-        __tracebackhide__ = True
-        try:
-            return self._in_force.add(host, value, header, grant, prefix, format)
-        except ConfigError as error:
-            raise error.with_traceback(None) from None  # frames hold the value
+        return self._in_force.add(host, value, header, grant, prefix, format)
 
     # ---- inside
 

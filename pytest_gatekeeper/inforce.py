@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pytest_gatekeeper._core.credentials import read_credential
-from pytest_gatekeeper._core.hints import dead_pattern
+from pytest_gatekeeper._core.hints import dead_pattern, host_problem
 from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
 from pytest_gatekeeper._core.places import keyed
 from pytest_gatekeeper._core.policy import Policy
@@ -67,6 +67,7 @@ class InForce:
             salt=salt,
             file=settings.file,
             ids=[key for key, _ in numbered],
+            secrets=[settings.proxy.auth_token] if settings.proxy.auth_token else [],
             on_change=self._refreshed,
         )
         self._rules = self._vault.rules
@@ -94,13 +95,17 @@ class InForce:
     def add(
         self, host: str, value: str | Secret, header: str, grant: str, prefix: str, format: Literal["", "basic"]
     ) -> Rule:
-        """One more rule, from now on. Raises ConfigError, which never shows the value."""
+        """One more rule, from now on. Raises ConfigError, or TypeError; neither text shows the value."""
         if not isinstance(value, (str, Secret)):
             raise TypeError(f"the value of a credential is text or a Secret, not {type(value).__name__}")
+        texts = {"host": host, "header": header, "grant": grant, "prefix": prefix, "format": format}
+        for name, text in texts.items():
+            if not isinstance(text, str):
+                raise TypeError(f"{name} is text, not {type(text).__name__}")
         secret = value if isinstance(value, Secret) else Secret(value)
         if not secret:
             raise ConfigError("add_credential needs a value that is not empty", key="value")
-        if not host.startswith("[") and (problem := dead_pattern(host)):
+        if not host.startswith("[") and (problem := host_problem(host) or dead_pattern(host)):
             raise ConfigError(problem, key="host")
         if format and (format != "basic" or header.lower() != "authorization"):
             raise ConfigError("is 'basic', for the header Authorization only, or left out", key="format")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._plugin import environ, judge, marker, options, report, xdist
-from pytest_gatekeeper._plugin.session import RUN, begin, check_sources, factory, hold
+from pytest_gatekeeper._plugin.session import RUN, begin, check_sources, factory, hold, stop_where_unfetched
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._proxy.ca import CertificateAuthority
@@ -135,6 +135,7 @@ def pytest_runtest_makereport(
     """The section *Captured gatekeeper* of a failed test; with the last report go the test's facts."""
     made = yield
     run = item.config.stash[RUN]
+    stop_where_unfetched(run, item.session, call)
     report.add_section(run, made)
     if call.when == "teardown":
         xdist.put(made, run)

@@ -2,34 +2,36 @@
 
 The proxy's thread hands records to `Recorder.accept`; tests read them from any thread. A recorder only remembers: it
 knows no network and no pytest. What is looked for is worded in `_core.query`, judged in `_core.expect`, told in
-`_core.telling`. Each assertion raises `AssertionError` with a finished text that shows no secret, and returns what it
-matched. Memory grows with the number of exchanges, of which all but the latest are kept without header fields.
+`_core.telling`; the assertions themselves are in `_core.assertions`. Memory grows with the number of exchanges, of
+which all but the latest are kept without header fields.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pytest_gatekeeper._core import expect
+from pytest_gatekeeper._core.assertions import Assertions
 from pytest_gatekeeper._core.folding import Folding
 from pytest_gatekeeper._core.model import Rule, Violation
 from pytest_gatekeeper._core.query import Status, Traffic, Value, Wanted
 from pytest_gatekeeper._core.records import Bypass, Exchange, Late, Leak, LogLine, Record, Tunnel
 from pytest_gatekeeper._core.redact import Redactor
-from pytest_gatekeeper._core.scan.needles import scanned
-from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.secret import Secret, frameless
 from pytest_gatekeeper._core.telling import Scene, Traced, numbered, story
 
 __all__ = ["Recorder"]
 
 T = TypeVar("T")
 
+_PATIENCE = 1.0  # seconds that a failed assertion waits for tunnels that are about to end
 
-class Recorder:
+
+class Recorder(Assertions):
     """What a proxy saw during one test.
 
     A client that has the head of a response can already find its exchange here, with injections and status; so no test
@@ -161,6 +163,7 @@ class Recorder:
         """What happened, a line for each exchange, and for each tunnel, leak and bypass that tells more; no secrets."""
         return story(self._scene(), limit)
 
+    @frameless
     def filter(
         self,
         host: str | None = None,
@@ -220,108 +223,25 @@ class Recorder:
                 if self._changes == seen:
                     self._changed.wait(left)
 
-    def assert_injected(
-        self,
-        host: str,
-        *,
-        header: str | None = None,
-        grant: str | None = None,
-        value: Value | None = None,
-        header_value: Value | None = None,
-        method: str | None = None,
-        path: str | None = None,
-        upgrade: bool | None = None,
-        times: int | None = None,
-    ) -> tuple[Exchange, ...]:
-        """Every matching exchange got the credential, and there is at least one (exactly `times`, where given).
+    def _judge(self, expectation: Callable[[Scene], T], wanted: Wanted | None = None) -> T:
+        """What an expectation makes of what is known now; where it fails, of what is known once open tunnels ended.
 
-        `host`, `method`, `path` and `upgrade` say which exchanges, `header`, `grant`, `value` and `header_value` which
-        credential; see `filter`.
+        A client that does not trust the proxy sees its handshake fail before the proxy does.
         """
-        __tracebackhide__ = True
-        traffic = Traffic(host, method=method, path=path, upgrade=upgrade)
-        wanted = Wanted(header=header, grant=grant, value=value, header_value=header_value)
-        return expect.injected(self._scene(wanted), traffic, wanted, times)
+        try:
+            return expectation(self._scene(wanted))
+        except AssertionError:
+            if not self._scene().unfinished:
+                raise
+        self._await_tunnels()
+        return expectation(self._scene(wanted))
 
-    def assert_not_injected(
-        self,
-        host: str | None = None,
-        *,
-        header: str | None = None,
-        grant: str | None = None,
-        value: Value | None = None,
-        header_value: Value | None = None,
-        method: str | None = None,
-        path: str | None = None,
-        upgrade: bool | None = None,
-    ) -> tuple[Exchange, ...]:
-        """No matching exchange got a credential (or such a one), and there is at least one; see `assert_injected`."""
-        __tracebackhide__ = True
-        traffic = Traffic(host, method=method, path=path, upgrade=upgrade)
-        wanted = Wanted(header=header, grant=grant, value=value, header_value=header_value)
-        return expect.not_injected(self._scene(wanted), traffic, wanted)
-
-    def assert_upgraded(
-        self,
-        host: str,
-        *,
-        path: str | None = None,
-        grant: str | None = None,
-        injected: bool | None = None,
-        times: int | None = None,
-    ) -> tuple[Exchange, ...]:
-        """A WebSocket upgrade to the host was answered 101; exactly `times` of them, where given.
-
-        Args:
-            host: see `filter`.
-            path: see `filter`.
-            grant: label of the credential that it got.
-            injected: whether it got a credential; False with a `grant`: not that one.
-            times: how many there are.
-        """
-        __tracebackhide__ = True
-        injected = True if injected is None and grant is not None else injected
-        traffic = Traffic(host, path=path, websocket=True)
-        return expect.upgraded(self._scene(), traffic, Wanted(grant=grant), injected, times)
-
-    def assert_scope(self, scope: Mapping[str, str | Iterable[str]]) -> tuple[Exchange, ...]:
-        """Each grant reached all host patterns listed for it and no other host, and no other grant was used.
-
-        Returns the exchanges that carried a listed grant. Credentials without a grant count where `""` is listed.
-
-        Args:
-            scope: patterns by grant: `{"ws-api": ["ws.example.com"], "never-used": []}`.
-        """
-        __tracebackhide__ = True
-        return expect.scope(self._scene(), scope)
-
-    def assert_denied(
-        self, host: str, *, method: str | None = None, path: str | None = None, times: int | None = None
-    ) -> tuple[Exchange | Tunnel, ...]:
-        """Policy refused the host (a CONNECT to it, or a request), and let no request to it through.
-
-        Args:
-            host: see `filter`.
-            method: of the request; `CONNECT` for tunnels alone.
-            path: of the request; a CONNECT has none.
-            times: how often exactly.
-        """
-        __tracebackhide__ = True
-        return expect.denied(self._scene(), Traffic(host, method=method, path=path), times)
-
-    def assert_no_leaks(self, direction: Literal["upstream", "client", "any"] = "upstream") -> tuple[Exchange, ...]:
-        """No secret was seen outside its scope. Returns all exchanges; without one, or without a rule, this fails.
-
-        Args:
-            direction: `upstream` (what was sent), `client` (what came back: an upstream that echoes) or `any`.
-        """
-        __tracebackhide__ = True
-        return expect.no_leaks(self._scene(), direction, sought=any(map(scanned, self.rules)))
-
-    def assert_no_bypass(self) -> tuple[Exchange, ...]:
-        """This process opened no connection past the proxy. Returns all exchanges; without one this fails."""
-        __tracebackhide__ = True
-        return expect.no_bypass(self._scene())
+    def _await_tunnels(self) -> None:
+        """Wait for the tunnels through which nothing came yet, for a moment at most."""
+        end = time.monotonic() + _PATIENCE
+        with self._changed:
+            while self._scene().unfinished and (left := end - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     def _scene(self, wanted: Wanted | None = None) -> Scene:
         """What is known now. Its texts show neither a rule's value nor one of `wanted`."""

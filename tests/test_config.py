@@ -46,11 +46,14 @@ def test_a_file_is_loaded(tmp_path: Path) -> None:
 
 
 def test_text_is_parsed_with_or_without_a_name() -> None:
-    """Text and bytes alike; without a name, messages have none."""
+    """Text and bytes alike; without a name, messages say `<string>` where they have a line."""
     assert Config.parse(TEXT.encode(), "x.yaml").credentials == Config.parse(TEXT).credentials
     assert Config.parse("\ufefffoo: 1".encode("utf-16-le"), "x.yaml").findings[0].file == "x.yaml"
-    with pytest.raises(ConfigError, match=r"^2: network.policy: there is no such policy"):
+    with pytest.raises(ConfigError, match=r"^<string>:2: network.policy: there is no such policy"):
         Config.parse("network:\n  policy: none")
+    assert str(Config.parse("foo: 1").findings[0]).startswith("<string>:1: foo: unknown key")
+    assert Config.parse("foo: 1").findings[0].file is None
+    assert str(ConfigError("is no list", key="allow")) == "allow: is no list"
     with pytest.raises(ConfigError, match=r"^x.yaml:2: network.policy: there is no such policy"):
         Config.parse("network:\n  policy: none", "x.yaml")
 

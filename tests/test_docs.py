@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 from collections.abc import Callable
@@ -9,10 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from pytest_gatekeeper import Recorder
+from pytest_gatekeeper._core.config import _PLACES
+from pytest_gatekeeper._core.credentials import ENTRY
+from pytest_gatekeeper._core.source_spec import KINDS
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted((ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")))
+KEY = re.compile(r"`([a-z][a-z_.\[\]-]*)`")
 REFERENCE = (ROOT / "docs" / "fixtures-and-options.md").read_text(encoding="utf-8")
 
 
@@ -63,6 +70,41 @@ def test_fixtures_are_the_documented_ones(tmp_path: Path, run_pytest: Run) -> No
     documented = set(re.findall(r"^\| `(gatekeeper_[a-z_]+)`", _section("Fixtures"), re.MULTILINE))
     assert documented
     assert set(re.findall(r"^(gatekeeper_[a-z_]+)", shown, re.MULTILINE)) == documented
+
+
+def test_every_key_of_a_configuration_is_documented() -> None:
+    """The keys of the table are those that the reader knows, and the other way round."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    shown = {key for line in page.splitlines() if line.startswith("| `") for key in KEY.findall(line.split("|")[1])}
+    places = {place.rpartition(" ")[2]: keys for place, keys in _PLACES.items()}
+    known = {f"credentials[].{key}" for key in ENTRY}
+    known |= {f"{place}.{key}" for place in ("proxy", "tls", "network", "log", "postgres") for key in places[place]}
+    assert {key for key in shown if "." in key} == known
+    assert {key.partition(".")[0].removesuffix("[]") for key in known} == set(_PLACES["at the top level"])
+
+
+def test_every_kind_of_source_is_documented() -> None:
+    """Which fields each needs, and which it may have."""
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8").partition("## Sources")[2]
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `") and "`type`" not in line]
+    shown = {KEY.findall(kind)[0]: (KEY.findall(needs), KEY.findall(may)) for kind, needs, may in rows}
+    assert shown == {
+        type: ([*kind.required, *(name for group in kind.one_of for name in group)], list(kind.optional))
+        for type, kind in KINDS.items()
+    }
+
+
+ASSERTIONS = ["injected", "not_injected", "upgraded", "scope", "no_leaks", "no_bypass", "denied"]
+
+
+@pytest.mark.parametrize("name", ["filter", "wait_for", *(f"assert_{name}" for name in ASSERTIONS)])
+def test_the_arguments_of_a_recorder_are_documented(name: str) -> None:
+    """The page has each call with the arguments that it takes, in their order."""
+    page = " ".join((ROOT / "docs" / "recorder.md").read_text(encoding="utf-8").split())
+    _, *arguments = inspect.signature(getattr(Recorder, name)).parameters
+    calls = re.findall(rf"`(?:recorder\.)?{name}\(([^`]*)\)`", page)
+    assert calls
+    assert re.findall(r"[a-z_]+(?=[=,]|$)", calls[0]) == arguments
 
 
 def _section(title: str) -> str:

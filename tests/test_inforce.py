@@ -9,6 +9,7 @@ import pytest
 from pytest_gatekeeper._core.model import Credential, Settings, SourceSpec
 from pytest_gatekeeper._core.rules import make_rule
 from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper.errors import ConfigError
 from pytest_gatekeeper.inforce import InForce
 
 OLD, NEW = "the-old-value-0123", "the-new-value-4567"
@@ -41,3 +42,25 @@ def test_what_is_no_text_is_refused_by_its_type(in_force: InForce, value: object
     assert type(value).__name__ in str(refused.value)
     assert OLD not in str(refused.value)
     assert in_force.add("api.example.com", OLD, "X-Key", "api", "", "").secret == OLD
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("https://api.example.com/v1", "write 'api.example.com'"),
+        ("api.example.com:8443", "write 'api.example.com'"),
+        ("user:hunter2@api.example.com", "write 'api.example.com'"),
+        ("", "is required"),
+        ("api.*.com", "write each name"),
+        ("api example", "write a name, or"),
+    ],
+)
+def test_a_host_that_cannot_match_is_refused_with_what_to_write(in_force: InForce, host: str, said: str) -> None:
+    """As in a file; only the name that works is repeated. A name, a wildcard and an IPv6 address are taken."""
+    with pytest.raises(ConfigError) as refused:
+        in_force.add(host, OLD, "X-Key", "api", "", "")
+    assert str(refused.value).startswith("host: ")
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+    for good in ("api.example.com", "*.example.com", "[::1]"):
+        in_force.add(good, OLD, "X-Key", "api", "", "")

@@ -399,3 +399,65 @@ class TestThreads:
             assert seen.denied == ()
         stop.set()
         worker.join()
+
+
+# ------------------------------------------------------------------ tunnels that are about to end
+
+
+def opened(host: str = "api.example.com") -> Tunnel:
+    made = Tunnel(1, host, 443)
+    made.status = 200
+    return made
+
+
+def test_a_failure_waits_for_an_open_tunnel_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may see its handshake fail before the proxy does: the text has what the tunnel ended by."""
+    monkeypatch.setattr("pytest_gatekeeper.recorder._PATIENCE", 60.0)
+    way = opened()
+    seen = recorder(way)
+
+    def end() -> None:
+        way.error, way.closed = "the client does not trust the proxy's CA", "error"
+        seen.accept(way)
+
+    soon = threading.Timer(0.2, end)  # without a wait the text would be there first
+    soon.start()
+    with pytest.raises(AssertionError, match="failed: the client does not trust the proxy's CA"):
+        seen.assert_injected("api.example.com")
+    soon.join()
+
+
+def test_what_came_meanwhile_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request that comes through the tunnel ends the wait, and is what is judged."""
+    monkeypatch.setattr("pytest_gatekeeper.recorder._PATIENCE", 60.0)
+    way, late = opened(), carrier()
+    seen = recorder(way)
+
+    def arrive() -> None:
+        way.exchanges.append(late)
+        seen.accept(late)
+
+    soon = threading.Timer(0.2, arrive)
+    soon.start()
+    assert seen.assert_injected("api.example.com") == (late,)
+    soon.join()
+
+
+def test_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tunnel that stays as it is holds a failure up for a moment, and says what it may mean."""
+    monkeypatch.setattr("pytest_gatekeeper.recorder._PATIENCE", 0.05)
+    with pytest.raises(AssertionError, match="probably does not trust the proxy's CA"):
+        recorder(opened()).assert_injected("api.example.com")
+
+
+@pytest.mark.parametrize("ended", ["denied", "error", "closed", "used"])
+def test_nothing_else_is_waited_for(monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
+    """A tunnel that has ended or carried something is no reason, and neither is an assertion that holds."""
+    monkeypatch.setattr(Recorder, "_await_tunnels", lambda _: pytest.fail("it waits"))
+    recorder(opened(), carrier()).assert_injected("api.example.com")
+    way = opened()
+    way.denied, way.error = ended == "denied", "broken" if ended == "error" else None
+    way.closed = "client" if ended == "closed" else None
+    way.exchanges = [exchange()] if ended == "used" else []
+    with pytest.raises(AssertionError, match="nothing was injected"):
+        recorder(way).assert_injected("api.example.com")

@@ -6,6 +6,8 @@ import argparse
 import math
 import shutil
 import sys
+import textwrap
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 from pytest_gatekeeper import __version__
 from pytest_gatekeeper._core.report import document
 from pytest_gatekeeper._core.scope import merge_findings, render, rows
+from pytest_gatekeeper._core.telling import tell_denial
 from pytest_gatekeeper._core.verdict import DEFAULT, FAIL_ON, failing, read_fail_on
 from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
@@ -24,6 +27,7 @@ from pytest_gatekeeper.toolfiles import TOOLS
 __all__ = ["add_options", "finish", "running", "tell"]
 
 _NARROWEST = 60
+_DENIALS = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +154,8 @@ def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int =
     tell(" gatekeeper scope ".center(width, "="))
     for line in render(used, width, merge_findings([{**finding, "test": ""} for finding in taken.findings])):
         tell(line)
+    for line in _denied(proxy, width):
+        tell(line)
     kinds = {str(finding["kind"]) for finding in failing(taken.findings, said.fail_on)}
     if "unused" in said.fail_on and not all(rule.used for rule in used):
         kinds.add("unused")
@@ -157,6 +163,17 @@ def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int =
         tell(f"gatekeeper: failed on {', '.join(word for word in FAIL_ON if word in kinds)} (see --fail-on)")
         status = status or 1
     return _reported(said, proxy, what, taken, status)
+
+
+def _denied(proxy: Gatekeeper, width: int) -> list[str]:
+    """What policy refused, each host and URL once, and why."""
+    counts = Counter(tell_denial(record) for record in proxy.recorder.denied)
+    lines = []
+    for (what, why), count in list(counts.items())[:_DENIALS]:
+        times = f", {count} times" if count > 1 else ""
+        text = f"denied: {what}{times}: {why}"
+        lines += textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
+    return [*lines, f"denied: … and {len(counts) - _DENIALS} more"] if len(counts) > _DENIALS else lines
 
 
 def _reported(said: argparse.Namespace, proxy: Gatekeeper, what: str, taken: Taken, status: int) -> int:

@@ -2,12 +2,12 @@
 
 One function for each assertion of the recorder. Each gets a `Scene`, returns what it matched, or raises AssertionError
 with a finished text. An expectation that something did *not* happen fails as well when there was nothing that could
-have made it happen. Nothing here waits or remembers.
+have made it happen: no exchange, or none that reached an upstream. Nothing here waits or remembers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from pytest_gatekeeper._core.nearest import nearest_traffic, unreached, why_not
@@ -15,6 +15,7 @@ from pytest_gatekeeper._core.query import HostPattern, Traffic, Wanted
 from pytest_gatekeeper._core.records import Exchange, Tunnel
 from pytest_gatekeeper._core.scan.needles import SHORTEST
 from pytest_gatekeeper._core.telling import Scene, Traced, describe, failure, numbered, sentence, tell_bypass, tell_leak
+from pytest_gatekeeper._core.verdict import CURES
 
 __all__ = ["denied", "happened", "injected", "no_bypass", "no_leaks", "not_injected", "scope", "upgraded"]
 
@@ -38,6 +39,26 @@ def _need_traffic(scene: Scene, expected: str) -> None:
     __tracebackhide__ = True
     if not scene.exchanges:
         _fail("this proves nothing: there was no exchange", expected, nearest_traffic(Traffic(), scene), scene)
+
+
+def _unreached(exchange: Exchange) -> bool:
+    """Whether it failed before anything of it was sent: what it would have carried is not known."""
+    return exchange.error is not None and not exchange.sent
+
+
+def _undecided(exchange: Exchange) -> bool:
+    """Whether it might have carried a credential, had it reached an upstream."""
+    return _unreached(exchange) and not exchange.reason
+
+
+def _need_sent(scene: Scene, expected: str, silent: Callable[[Exchange], bool], traffic: Traffic | None = None) -> None:
+    """Fail where all exchanges (of the traffic) are silent on where secrets go; there is one."""
+    __tracebackhide__ = True
+    there = [exchange for exchange in scene.exchanges if traffic is None or traffic.matches(exchange)]
+    if all(map(silent, there)):
+        problem = f"this proves nothing: {(traffic or Traffic()).counted(0)} reached an upstream"
+        miss = sentence(describe(there[-1], scene.blank))
+        _fail(f"{problem}, so nothing was sent", expected, miss, scene, there)
 
 
 def happened(scene: Scene, seconds: float) -> NoReturn:
@@ -75,6 +96,7 @@ def not_injected(scene: Scene, traffic: Traffic, wanted: Wanted) -> tuple[Exchan
         _fail(problem, expected, nearest_traffic(traffic, scene), scene)
     if got:
         _fail(f"{len(got)} of {traffic.counted(len(matched))} got {wanted}", expected, "", scene, got)
+    _need_sent(scene, expected, _undecided, traffic)
     return matched
 
 
@@ -112,7 +134,7 @@ def denied(scene: Scene, traffic: Traffic, times: int | None) -> tuple[Traced, .
         if (traffic.matches_tunnel(record) if isinstance(record, Tunnel) else traffic.matches(record))
     ]
     refused = tuple(record for record in matched if record.denied)
-    passed = [record for record in matched if isinstance(record, Exchange) and record.forwarded_headers]
+    passed = [record for record in matched if isinstance(record, Exchange) and record.sent]
     if passed:
         _fail(f"policy let {traffic.counted(len(passed))} through", expected, "", scene, passed)
     if not refused:
@@ -145,6 +167,7 @@ def scope(scene: Scene, listed: Mapping[str, str | Iterable[str]]) -> tuple[Exch
     if problems:
         miss = unreached(missing[0][1], missing[0][0], scene) if missing else ""
         _fail("\n".join(problems), expected, miss, scene, [exchange for _, exchange in strays])
+    _need_sent(scene, expected, _undecided)
     return tuple(dict.fromkeys(exchange for grant, exchange in carried if grant in patterns))
 
 
@@ -174,6 +197,7 @@ def no_leaks(scene: Scene, direction: str, *, sought: bool = True) -> tuple[Exch
     where = {"upstream": " sent upstream", "client": " sent to a client", "any": ""}[direction]
     expected = f"no secret is{where or ' seen'} outside its scope, and there is an exchange that could do it"
     _need_traffic(scene, expected)
+    _need_sent(scene, expected, _unreached)
     if not scene.grants:
         _fail("this proves nothing: the proxy has no rule, so no secret to look for", expected, "", scene)
     if not sought:
@@ -182,6 +206,8 @@ def no_leaks(scene: Scene, direction: str, *, sought: bool = True) -> tuple[Exch
     found = [leak for leak in scene.leaks if direction in ("any", leak.direction) and not leak.client_held]
     if found:
         lines = [f"{numbered(len(found), 'leak')}{where}:", *(f"  {tell_leak(leak)}" for leak in found)]
+        kinds = {"leak" if leak.direction == "upstream" else "echo": None for leak in found}
+        lines.extend(f"What to do: {CURES[kind]}." for kind in kinds)
         _fail("\n".join(lines), expected, "", scene, [leak.exchange for leak in found])
     return tuple(scene.exchanges)
 

@@ -23,11 +23,12 @@ from pytest_gatekeeper._core.hosts import (
     same_host,
     split_authority,
 )
-from pytest_gatekeeper._core.lint import allowed, is_variable
+from pytest_gatekeeper._core.lint import allowed
 from pytest_gatekeeper._core.model import Credential, Settings, SourceSpec
 from pytest_gatekeeper._core.places import keyed
 from pytest_gatekeeper._core.policy import Policy
 from pytest_gatekeeper._core.rules import SCHEME, header_value
+from pytest_gatekeeper._core.source_spec import is_variable
 from pytest_gatekeeper._core.telling import plain
 
 __all__ = ["Address", "Explanation", "Other", "Use", "explain", "read_url", "told"]

@@ -31,5 +31,4 @@ class Folding:
             if oldest.closed is None:
                 self._unfolded.append(oldest)  # still running: its turn comes again
             else:
-                oldest.headers = oldest.forwarded_headers = oldest.response_headers = ()
-                oldest.folded = True
+                oldest.fold()

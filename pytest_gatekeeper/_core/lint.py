@@ -6,7 +6,6 @@ wildcards over strangers, secrets written down. Nothing is opened or fetched, an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
@@ -17,9 +16,10 @@ from pytest_gatekeeper._core.hosts import host_matches, is_loopback
 from pytest_gatekeeper._core.model import Credential, Finding, NetworkSettings, Settings
 from pytest_gatekeeper._core.places import keyed
 from pytest_gatekeeper._core.policy import read_allow
+from pytest_gatekeeper._core.source_spec import is_variable
 from pytest_gatekeeper._core.suffixes import is_public_suffix
 
-__all__ = ["CODES", "Allowed", "Remark", "allowed", "examine", "is_variable"]
+__all__ = ["CODES", "Allowed", "Remark", "allowed", "examine"]
 
 CODES = {
     "denied": "a credential's host, or a route, that policy denies",
@@ -41,8 +41,6 @@ CODES = {
     "postgres": "what is not emulated here",
 }
 """Every kind of finding: a short name that stays, and what it means."""
-
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _Named: TypeAlias = Sequence[tuple[str, Credential]]
 _Told: TypeAlias = tuple[str, str, str]  # code, key, problem
@@ -258,11 +256,6 @@ def _written(named: _Named, settings: Settings) -> Iterator[_Told]:
     if settings.proxy.auth_token:
         problem = "a secret is written in the file; have it put in when the file is deployed, or keep the file private"
         yield "auth-token", "proxy.auth_token", problem
-
-
-def is_variable(name: str) -> bool:
-    """Whether a shell can export a variable of this name (POSIX.1-2017, XBD 3.235)."""
-    return _VARIABLE.fullmatch(name) is not None
 
 
 def _variables(named: _Named) -> Iterator[_Told]:

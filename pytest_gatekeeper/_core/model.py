@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper.errors import ConfigError
 
 __all__ = [
     "Admitted", "Credential", "Destination", "Finding", "Forward", "Headers", "Injection", "LogSettings",
@@ -36,7 +37,7 @@ class SourceSpec:
     """
 
     type: str
-    fields: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # a value may be where a name belongs
     hidden: tuple[tuple[str, Secret], ...] = ()
     line: int | None = field(default=None, compare=False)
 
@@ -115,8 +116,7 @@ class Finding:
     key: str | None = None
 
     def __str__(self) -> str:
-        place = ":".join(str(part) for part in (self.file, self.line) if part is not None)
-        return ": ".join(part for part in (place, self.key, self.problem) if part)
+        return str(ConfigError(self.problem, file=self.file, line=self.line, key=self.key))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,7 @@ class Traffic:
         upgraded: bool | None = None,
         status: Status | None = None,
     ) -> None:
+        _need_text(host=host, method=method, path=path)
         self.host = None if host is None else HostPattern(host)
         self._criteria: list[tuple[_Test, _Words]] = []
         if self.host is not None:
@@ -96,7 +97,7 @@ class Traffic:
         if upgraded is not None:
             self._criteria.append((lambda e: e.upgraded is upgraded, _upgraded_words))
         if status is not None:
-            codes = (status,) if isinstance(status, int) else status
+            codes = _codes(status)
             self._criteria.append((lambda e: e.status is not None and e.status in codes, _status_words))
         self._tunnels = path is None and upgrade is None and (method is None or method.upper() == "CONNECT")
         self._noun = "WebSocket upgrade" if websocket else "upgrade" if upgrade else "exchange"
@@ -128,6 +129,22 @@ class Traffic:
 
     def __str__(self) -> str:
         return f"{self._before}{self._noun}{self._after}"
+
+
+def _need_text(**given: object) -> None:
+    """Raise TypeError for an argument that is neither None nor text; a value is not repeated."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} is text, not {type(value).__name__}")
+
+
+def _codes(status: Status) -> Container[int]:
+    """Status codes. Raises TypeError for what can hold none."""
+    if isinstance(status, int):
+        return (status,)
+    if isinstance(status, (str, bytes)) or not isinstance(status, Container):
+        raise TypeError(f"status is a number, or several as in range(400, 500), not {type(status).__name__}")
+    return status
 
 
 def _path_matches(glob: str, path: str) -> bool:
@@ -180,10 +197,11 @@ class Wanted:
         value: Value | None = None,
         header_value: Value | None = None,
     ) -> None:
+        _need_text(header=header, grant=grant)
         self.header = header
         self.grant = grant
-        self.value = _secret(value)
-        self.header_value = _secret(header_value)
+        self.value = _secret("value", value)
+        self.header_value = _secret("header_value", header_value)
 
     @property
     def described(self) -> bool:
@@ -226,7 +244,9 @@ class Wanted:
         return f"a credential ({details})" if details else "a credential"
 
 
-def _secret(value: Value | None) -> Secret | None:
+def _secret(name: str, value: Value | None) -> Secret | None:
+    if value is not None and not isinstance(value, (str, Secret)):
+        raise TypeError(f"{name} is text or a Secret, not {type(value).__name__}")
     return value if value is None or isinstance(value, Secret) else Secret(value)
 
 

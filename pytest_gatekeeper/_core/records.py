@@ -87,13 +87,13 @@ class Exchange:
         upstream_verified: whether the upstream's certificate was verified; None without TLS.
         cleartext: a credential went to an upstream that is neither TLS nor loopback.
         closed: None while it runs, then what ended it.
-        folded: it was among the oldest of very many, and has given up its header fields (see `folding`).
+        folded: it was among the oldest of very many, and has given up its header fields (see `fold`).
         tunnel: the CONNECT it came through, or None for plain HTTP.
     """
 
     __slots__ = (
-        "cleartext", "closed", "denied", "deny_reason", "duration", "error", "folded", "forwarded_headers", "headers",
-        "host", "http_version", "id", "injections", "is_upgrade", "method", "port", "reason", "request_id",
+        "_was_sent", "cleartext", "closed", "denied", "deny_reason", "duration", "error", "folded", "forwarded_headers",
+        "headers", "host", "http_version", "id", "injections", "is_upgrade", "method", "port", "reason", "request_id",
         "request_size", "response_headers", "response_size", "scheme", "started", "status", "subprotocol", "target",
         "tunnel", "upgraded", "upstream", "upstream_verified", "violations",
     )  # fmt: skip
@@ -130,6 +130,18 @@ class Exchange:
         self.closed: Closed | None = None
         self.folded = False
         self.tunnel: Tunnel | None = None
+        self._was_sent = False
+
+    def fold(self) -> None:
+        """Give up the header fields, which are most of its weight."""
+        self._was_sent = self.sent
+        self.headers = self.forwarded_headers = self.response_headers = ()
+        self.folded = True
+
+    @property
+    def sent(self) -> bool:
+        """Whether it, or a part of it, was sent upstream."""
+        return self._was_sent if self.folded else bool(self.forwarded_headers)
 
     @property
     def path(self) -> str:

@@ -69,6 +69,7 @@ class RuleUse:
         upgrades: that it was sent with.
         tests: in how many tests it was sent.
         canary: whether its value was made up in any test, since its source was not read.
+        real: whether its value was not made up in any test.
         scanned: whether its secret is looked for where it does not belong; one of less than 8 characters is not.
     """
 
@@ -82,6 +83,7 @@ class RuleUse:
     tests: int = 0
     scanned: bool = True
     canary: bool = False
+    real: bool = True
 
     @property
     def used(self) -> bool:
@@ -140,13 +142,14 @@ def merge(*facts: Iterable[Fact]) -> list[Fact]:
     merged: dict[tuple[str, str, str, str], Fact] = {}
     for fact in (fact for several in facts for fact in several):
         key = (fact["pattern"], fact["header"], fact["grant"], fact["id"])
-        joined = merged.setdefault(key, _unused(*key))
+        joined = merged.setdefault(key, {**_unused(*key), "real": False})
         joined["requests"] += fact["requests"]
         joined["upgrades"] += fact["upgrades"]
         joined["hosts"].update(fact["hosts"])
         joined["tests"].update(fact["tests"])
         joined["scanned"] &= fact["scanned"]
         joined["canary"] |= fact["canary"]
+        joined["real"] |= fact.get("real", not fact["canary"])
     ordered = sorted(merged.items(), key=lambda item: _rank(item[0]))
     return [_settled(fact) for _, fact in ordered]
 
@@ -199,7 +202,7 @@ def rows(*facts: Iterable[Fact]) -> list[RuleUse]:
         RuleUse(
             fact["pattern"], fact["header"], fact["grant"], fact["id"], tuple(fact["hosts"]),
             fact["requests"], fact["upgrades"], len(fact["tests"]), fact["scanned"],
-            fact["canary"],
+            fact["canary"], fact["real"],
         )
         for fact in merge(*facts)
     ]  # fmt: skip
@@ -224,7 +227,8 @@ def render(rules: Sequence[RuleUse], width: int, findings: Sequence[Fact] = ()) 
 def _remarks(rules: Sequence[RuleUse], width: int) -> list[str]:
     """What is said once for all rules that it is true of."""
     texts = (
-        ("made up (canary), since the source is not read in this mode", [rule for rule in rules if rule.canary]),
+        ("made up (canary), since the source is not read in this mode", [r for r in rules if r.canary and not r.real]),
+        ("made up (canary) in some of the tests, and real in others", [r for r in rules if r.canary and r.real]),
         ("not scanned for leaks, since the secret is shorter than 8 characters", [r for r in rules if not r.scanned]),
     )
     lines: list[str] = []

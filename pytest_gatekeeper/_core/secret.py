@@ -1,7 +1,8 @@
 """Values that must never be printed, and the fingerprints that stand for them.
 
 A `Secret` is made when a credential's value is fetched and is opened (`reveal`) only to put the value into a request
-and to look for it. Nothing here may format, log or compare a value in a way that shows it.
+and to look for it. Nothing here may format, log or compare a value in a way that shows it. Functions that take values
+which are no `Secret` yet are `frameless`, since tracebacks can show what the locals of their frames hold.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from typing import NoReturn
+from collections.abc import Callable
+from functools import wraps
+from typing import NoReturn, ParamSpec, TypeVar
 
-__all__ = ["Secret", "fingerprint_key", "share_fingerprint_key"]
+__all__ = ["Secret", "fingerprint_key", "frameless", "share_fingerprint_key"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _key = secrets.token_bytes(16)
 
@@ -71,3 +77,22 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled or copied to another process; use its fingerprint")
+
+
+def frameless(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, whose errors come without the frames in which they arose: these hold values in their locals.
+
+    What it raises has to say all in its text. The one frame that is left holds no argument.
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        __tracebackhide__ = True
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            raised = error.with_traceback(None)
+        del args, kwargs
+        raise raised from None
+
+    return call

@@ -91,9 +91,9 @@ class Section:
         self.notes = notes
         self._homes = homes or {}
         self._pairs = self._unfolded(table) if table is not None else {}
-        for name, (line, _) in self._pairs.items():
-            if name not in known:
-                self._note_unknown(name, known, line)
+        self._unknown = [name for name in self._pairs if name not in known]
+        for name in self._unknown:
+            self._note_unknown(name, known, self._pairs[name][0])
 
     # ---- keys
 
@@ -109,7 +109,17 @@ class Section:
         """Give up on the configuration because of a key, or of the section as a whole."""
         if name is None:
             self.notes.fail(problem, self.line, self.path or None)
-        self.notes.fail(problem, self.line_of(name), self.key(name))
+        typo = self.typo_of(name)
+        if typo:
+            problem += f"; here is {typo!r}, did you mean {name!r}?"
+        self.notes.fail(problem, self.line_of(typo or name), self.key(name))
+
+    def typo_of(self, name: str) -> str:
+        """An unknown key that was probably meant to be this one, which is not there; "" without one."""
+        if name in self._pairs:
+            return ""
+        by_lower = {key.lower(): key for key in self._unknown if shown_key(key) == key}
+        return next((by_lower[close] for close in get_close_matches(name, by_lower, 1)), "")
 
     def note(self, problem: str, name: str | None = None) -> None:
         """Keep a finding about a key, or about the section as a whole."""

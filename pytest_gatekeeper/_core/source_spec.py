@@ -1,10 +1,13 @@
 """`credentials[].source`: the kinds of sources and the fields of each.
 
-Reads a section into a `SourceSpec`, or says which field is missing, foreign or one too many. Fetching is `_sources`'.
+Reads a section into a `SourceSpec`, or says which field is missing, foreign or one too many, and what stands where the
+name of a variable belongs. Fetching is `_sources`'.
 """
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from typing import NamedTuple
 
 from pytest_gatekeeper._core.duration import parse_duration
@@ -12,7 +15,7 @@ from pytest_gatekeeper._core.model import SourceSpec
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._core.section import Section, nearest
 
-__all__ = ["FIELDS", "KINDS", "read_source"]
+__all__ = ["FIELDS", "KINDS", "is_variable", "read_source"]
 
 
 class _Kind(NamedTuple):
@@ -56,6 +59,17 @@ FIELDS = ("type", *dict.fromkeys(name for kind in KINDS.values() for name in kin
 
 _HIDDEN = ("value", "client_secret")
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VALUE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z]*[0-9][A-Za-z]*[0-9])[A-Za-z0-9]{16,}")  # two digits in a long word
+
+
+def is_variable(name: str) -> bool:
+    """Whether a text is the name of a variable that a shell can export (POSIX.1-2017, XBD 3.235), and may be shown.
+
+    One that looks like a token is none: `ghp_` and 36 letters and digits could be exported, and is somebody's secret.
+    """
+    return _VARIABLE.fullmatch(name) is not None and _VALUE.search(name) is None
+
 
 def read_source(section: Section) -> SourceSpec:
     """Read and check a source. Raises ConfigError, never with a value, for one that production would refuse."""
@@ -94,7 +108,9 @@ def _check_fields(section: Section, type: str, texts: dict[str, str]) -> None:
         if len(given) != 1:
             choices = ", ".join(group[:-1]) + f" and {group[-1]}"
             got = f"here are {' and '.join(given)}" if given else "here is none"
-            section.fail(f"a source of type {type} needs exactly one of {choices}; {got}", given[-1] if given else None)
+            typo = next(filter(None, map(section.typo_of, group)), "")
+            meant = next(iter(given[-1:] or get_close_matches(typo, group, 1)), None)
+            section.fail(f"a source of type {type} needs exactly one of {choices}; {got}", meant)
 
 
 def _check_ttl(section: Section, text: str) -> None:

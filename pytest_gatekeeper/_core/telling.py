@@ -15,7 +15,8 @@ from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 
 __all__ = [
     "Scene", "Traced", "clip", "columns", "describe", "failure", "fate", "is_telling", "numbered", "plain", "sentence",
-    "story", "table", "tell_bypass", "tell_leak", "tell_violations",
+    "story", "table", "tell_bypass", "tell_denial", "tell_leak",
+    "tell_violations",
 ]  # fmt: skip
 
 Traced = Exchange | Tunnel
@@ -26,6 +27,10 @@ Blank = Callable[[str], str]
 
 _ROWS = 20
 _URL = 72
+_UNSECURED = (
+    "and TLS has not begun or not finished: if the client has failed already, it probably does not trust the proxy's CA"
+)
+_OPEN = 200  # the status of a tunnel that may carry something
 
 
 def _same(text: str) -> str:
@@ -60,6 +65,14 @@ class Scene(NamedTuple):
     def tunnels(self) -> list[Tunnel]:
         """The tunnels alone."""
         return [record for record in self.records if isinstance(record, Tunnel)]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is an open tunnel through which nothing came yet: what it means will show when it ends."""
+        return any(
+            tunnel.status == _OPEN and not (tunnel.closed or tunnel.exchanges or tunnel.denied or tunnel.error)
+            for tunnel in self.tunnels
+        )
 
 
 # ------------------------------------------------------------------ text
@@ -134,7 +147,11 @@ def _tunnel_fate(tunnel: Tunnel) -> list[str]:
         return [": ".join(part for part in parts if part)]
     if tunnel.exchanges:
         return [f"carried {numbered(len(tunnel.exchanges), 'exchange')}"]
-    return ["no request came through it" if tunnel.closed else "no request came through it yet"]
+    if tunnel.closed:
+        return ["no request came through it"]
+    if tunnel.tls_version is not None or tunnel.status != _OPEN:
+        return ["no request came through it yet"]
+    return [f"no request came through it yet, {_UNSECURED}"]
 
 
 def _status(record: Traced) -> str:
@@ -217,6 +234,13 @@ def tell_bypass(bypass: Bypass) -> str:
     cure = f"; cure: {bypass.cure}" if bypass.cure else ""
     where = join_authority(bypass.host, bypass.port) if bypass.port else bypass.host  # a look-up may have none
     return plain(f"{client} went past the proxy to {where}{cure}")
+
+
+def tell_denial(record: Traced) -> tuple[str, str]:
+    """What policy refused, method and URL, and why."""
+    method, url = _subject(record)
+    why = record.error if isinstance(record, Tunnel) else record.deny_reason
+    return f"{plain(method)} {clip(plain(url), _URL)}", plain(why or "")
 
 
 def tell_violations(record: Traced) -> list[str]:

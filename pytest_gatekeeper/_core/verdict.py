@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["DEFAULT", "FAIL_ON", "counted", "failing", "read_fail_on", "tell_findings", "tell_unused"]
+__all__ = ["CURES", "DEFAULT", "FAIL_ON", "counted", "failing", "read_fail_on", "tell_findings", "tell_unused"]
 
 FAIL_ON = ("leak", "unused", "bypass", "cleartext", "violation")
 """The words, in the order in which they are told."""
@@ -34,6 +34,21 @@ _MEANING = {
     "cleartext": "a credential went to an upstream that is neither TLS nor loopback",
     "violation": "a request tried what could bring a credential to a place where it does not belong",
 }
+
+CURES = {
+    "leak": (
+        "the client holds the secret, so look for the variable, the file or the answer that it has it from and take it"
+        " away there, or give it a placeholder; where the host is meant to get it, add a rule for it"
+    ),
+    "echo": "the upstream sends the secret back: have it left out there; a stub that echoes does that by itself",
+    "bypass": "each line ends with what leads that client to the proxy; no_proxy names hosts that go direct on purpose",
+    "cleartext": "lead the name to https or wss, or to an upstream on this machine, or take its rule away",
+    "violation": (
+        "have the client name one host in its URL, its TLS handshake and its Host header, and send neither TRACE nor a"
+        " CONNECT inside a tunnel"
+    ),
+}
+"""What to do about each kind; `echo` is a leak in what came back."""
 
 
 def read_fail_on(words: Iterable[str]) -> tuple[str, ...]:
@@ -77,7 +92,7 @@ def tell_findings(findings: Sequence[Mapping[str, Any]], fail_on: Sequence[str])
     lines.extend(f"  {finding['kind']}: {finding['text']}" for finding in findings[:_LISTED])
     if len(findings) > _LISTED:
         lines.append(f"  … and {len(findings) - _LISTED} more")
-    lines.extend(f"A {kind}: {_MEANING[kind]}." for kind in counts)
+    lines.extend(f"A {kind}: {_MEANING[kind]}. What to do: {CURES[kind]}." for kind in counts)
     rest = [word for word in fail_on if word not in counts]
     marker = f"@pytest.mark.gatekeeper(fail_on={rest})".replace("'", '"')
     lines.append(

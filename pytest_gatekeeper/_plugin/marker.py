@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_gatekeeper._core.secret import frameless
 from pytest_gatekeeper._core.verdict import DEFAULT
 from pytest_gatekeeper._plugin.options import SECRETS, Options, SecretsMode, fail_on_list, host_list, one_of, seconds
 
@@ -34,7 +35,7 @@ class Plan:
     """
 
     config: Settings | str | os.PathLike[str] | None = None
-    credentials: tuple[Mapping[str, Any], ...] = ()
+    credentials: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
     policy: str | None = None
     allow: tuple[str, ...] | None = None
     secrets: SecretsMode = "auto"
@@ -109,12 +110,12 @@ LINE = (
 # ------------------------------------------------------------------ merging
 
 
+@frameless
 def plan_of(item: pytest.Item, options: Options) -> Plan:
     """The plan of a test's proxy: the options, changed by its markers from the farthest to the nearest.
 
     Raises TypeError or ValueError, without a frame of this package in what pytest shows, for a marker that is misused.
     """
-    __tracebackhide__ = True
     said = []
     for marker in reversed(list(item.iter_markers("gatekeeper"))):
         if marker.args:

@@ -9,14 +9,15 @@ own. What tests leave behind is added up in a `Ledger`; what is printed is `repo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_gatekeeper._core.secret import frameless
+from pytest_gatekeeper._plugin.configs import networked, settings_of
 from pytest_gatekeeper._plugin.ledger import Batch, Ledger, batch_of
 from pytest_gatekeeper._plugin.marker import Plan, make_plan, plan_of
 from pytest_gatekeeper._plugin.options import Options, read_options
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_gatekeeper.gatekeeper import Gatekeeper, Listener
     from pytest_gatekeeper.recorder import Recorder
 
-__all__ = ["RUN", "Run", "begin", "check_sources", "factory", "hold"]
+__all__ = ["RUN", "Run", "begin", "check_sources", "factory", "hold", "stop_where_unfetched"]
 
 
 class Run:
@@ -44,6 +45,7 @@ class Run:
         taken: what was taken from them so far.
         verdict: the line on rules that no test used, once the run has ended.
         reports, report_errors: files that were written, and what was wrong with others.
+        unfetched: the latest error of the factory for a secret that had to be real.
         fingerprint_key: of this run, in all its processes (hexadecimal); "" until there are several.
     """
 
@@ -57,6 +59,7 @@ class Run:
         self.verdict = ""
         self.reports: list[Path] = []
         self.report_errors: list[str] = []
+        self.unfetched: Exception | None = None
         self.fingerprint_key = ""
         self._wide: list[Watch] = []  # of the factory's proxies
         self._listener: tuple[int, Listener] | None = None
@@ -227,11 +230,17 @@ def hold(run: Run, item: pytest.Item, config: object) -> Iterator[Gatekeeper]:
     """
     from pytest_gatekeeper._plugin.environ import at_begin_of, lend
     from pytest_gatekeeper._plugin.repairs import repaired
+    from pytest_gatekeeper.errors import SourceError
 
     __tracebackhide__ = True
     plan = plan_of(item, run.options)
     folders = (item.path.parent, item.config.rootpath)
-    proxy = _made(item.session, plan, lambda: _proxy(run, plan, config, folders, item.nodeid, run.listener))
+    try:
+        proxy = _made(lambda: _proxy(run, plan, config, folders, item.nodeid, run.listener))
+    except SourceError as error:
+        if plan.secrets == "real":
+            item.session.shouldstop = f"gatekeeper: {error}"
+        raise
     watch = run.watch(proxy.recorder, "gatekeeper_proxy", plan.fail_on)
     try:
         variables = proxy.env
@@ -248,17 +257,23 @@ def hold(run: Run, item: pytest.Item, config: object) -> Iterator[Gatekeeper]:
 @contextmanager
 def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Callable[..., Gatekeeper]]:
     """A function that makes running proxies on ports of their own; they are closed at the end of the block."""
+    from pytest_gatekeeper.errors import SourceError
+
     with ExitStack() as stack:
         made = 0
 
+        @frameless
         def make(**keywords: object) -> Gatekeeper:
             """A running proxy that leaves the environment alone. Takes the marker's keywords; closed with the run."""
-            __tracebackhide__ = True
             nonlocal made
             made += 1
             label = f"gatekeeper_proxy_factory[{made}]"
             plan = make_plan(run.options, [keywords], "gatekeeper_proxy_factory()")
-            proxy = _made(session, plan, lambda: _proxy(run, plan, config, (session.config.rootpath,), label, None))
+            try:
+                proxy = _made(lambda: _proxy(run, plan, config, (session.config.rootpath,), label, None))
+            except SourceError as error:
+                run.unfetched = error if plan.secrets == "real" else None
+                raise
             watch = run.watch(proxy.recorder, label, plan.fail_on, wide=True)
             stack.callback(run.take, watch, last=True)
             stack.callback(proxy.close)
@@ -267,16 +282,20 @@ def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Calla
         yield make
 
 
-def _made(session: pytest.Session, plan: Plan, make: Callable[[], Gatekeeper]) -> Gatekeeper:
-    """Make a proxy; where a source fails that had to be real, the run stops."""
-    from pytest_gatekeeper.errors import GatekeeperError, SourceError
+def stop_where_unfetched(run: Run, session: pytest.Session, call: pytest.CallInfo[None]) -> None:
+    """End the run where a fixture failed by a proxy of the factory whose secrets had to be real; a test just fails."""
+    if call.when == "setup" and call.excinfo is not None and call.excinfo.value is run.unfetched:
+        session.shouldstop = f"gatekeeper: {run.unfetched}"
+
+
+def _made(make: Callable[[], Gatekeeper]) -> Gatekeeper:
+    """Make a proxy. Errors come without the frames in which they arose: these hold values."""
+    from pytest_gatekeeper.errors import GatekeeperError
 
     __tracebackhide__ = True
     try:
         return make()
     except GatekeeperError as error:
-        if isinstance(error, SourceError) and plan.secrets == "real":
-            session.shouldstop = f"gatekeeper: {error}"
         raise error.with_traceback(None) from None
 
 
@@ -288,40 +307,14 @@ def _proxy(
     label: str,
     listener: Callable[[], Listener] | None,
 ) -> Gatekeeper:
-    settings = _networked(plan, _settings(config if plan.config is None else plan.config, folders))
-    return run.make(plan, settings, salt=label, listener=listener() if listener else None)
-
-
-def _settings(config: object, folders: tuple[Path, ...]) -> Settings:
-    """A configuration from what a fixture or a marker gave; a path is looked for in `folders`, one after the other."""
-    from pytest_gatekeeper._core.model import Settings
-    from pytest_gatekeeper.config import Config
+    from pytest_gatekeeper._core.credentials import read_credential
     from pytest_gatekeeper.errors import ConfigError
 
-    if config is None:
-        return Config()
-    if isinstance(config, Settings):
-        return config
-    if not isinstance(config, (str, os.PathLike)):
-        raise ConfigError(
-            f"the fixture must give a Config or a path, not {type(config).__name__}", key="gatekeeper_config"
-        )
-    paths = [folder / Path(config).expanduser() for folder in folders]
-    return Config.load(next((path for path in paths if path.exists()), paths[0]))
-
-
-def _networked(plan: Plan, settings: Settings) -> Settings:
-    """The configuration with the policy that the plan asks for."""
-    if plan.policy is None and plan.allow is None:
-        return settings
-    if plan.policy is None and settings.network.policy != "strict":
-        from pytest_gatekeeper.errors import ConfigError
-
-        raise ConfigError(
-            "has no effect under the permissive policy of the configuration; add policy='strict'", key="allow"
-        )
-    network: Mapping[str, Any] = {
-        "policy": plan.policy or settings.network.policy,
-        "allow": settings.network.allow if plan.allow is None else plan.allow,
-    }
-    return replace(settings, network=replace(settings.network, **network))
+    settings = networked(plan, settings_of(config if plan.config is None else plan.config, folders))
+    try:
+        return run.make(plan, settings, salt=label, listener=listener() if listener else None)
+    except ConfigError:
+        who = f"the gatekeeper marker of {label}" if listener else "gatekeeper_proxy_factory()"
+        for index, mapping in enumerate(plan.credentials):  # whether one of these is at fault, and not the file
+            read_credential(mapping, f"{who}: credentials[{index}]")
+        raise

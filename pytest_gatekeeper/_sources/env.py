@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.source_spec import is_variable
 from pytest_gatekeeper._sources.fetched import Fetched, Request
 from pytest_gatekeeper.errors import SourceError
 
@@ -15,9 +16,12 @@ def is_set(request: Request) -> bool:
 
 
 def fetch(request: Request) -> Fetched:
-    """The variable's value. Raises SourceError where it is unset or empty."""
+    """The variable's value. Raises SourceError where it is unset or empty; a text that is no name is not repeated."""
     if not is_set(request):
         name = request.source.get("var")
+        if not is_variable(name):  # somebody may have written the value itself
+            cure = "write the name alone, without $ and braces, and never the value"
+            raise SourceError(f"'var' holds what is no name of a variable; {cure}")
         state = "empty" if name in request.environ else "not set"
         raise SourceError(f"the environment variable {name} is {state}; export it, or use secrets auto or canary")
     return Fetched(Secret(request.environ[request.source.get("var")]))

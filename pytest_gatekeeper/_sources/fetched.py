@@ -22,6 +22,10 @@ def _never() -> bool:
     return False
 
 
+def _same(text: str) -> str:
+    return text
+
+
 class Request(NamedTuple):
     """What is to be fetched.
 
@@ -29,8 +33,10 @@ class Request(NamedTuple):
         source: where from.
         environ: the variables to look up, and to run commands with.
         stopped: asked now and then; where it says yes, nobody waits for the value any more.
+        blank: hides the secrets that are known so far in a text that is going to be shown.
     """
 
     source: SourceSpec
     environ: Mapping[str, str]
     stopped: Callable[[], bool] = _never
+    blank: Callable[[str], str] = _same

@@ -1,7 +1,8 @@
 """The kind `process`: the output of a command, run with `sh -c`.
 
 The command gets ten seconds, a process group of its own, which is ended with it, and no input. Its standard output is
-the value and never stands in a message; of what it writes to standard error the first 256 characters do where it fails.
+the value and never stands in a message; of what it writes to standard error the first 256 characters do where it fails,
+with all secrets blanked that are known by then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._core.duration import parse_duration
+from pytest_gatekeeper._core.redact import Redactor
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._sources.fetched import Fetched, Request
 from pytest_gatekeeper.errors import SourceError
@@ -31,8 +33,9 @@ LIMIT = 10.0
 _LIFETIME = 300.0  # seconds, without a ttl
 _LARGEST = 1 << 20  # bytes of output
 _SHOWN = 256  # characters of stderr
-_KEPT = 4096  # bytes of it
+_KEPT = 1 << 16  # bytes of it: where a secret is cut here, what is shown has ended long before
 _SHORTEST = 3  # characters of a value that is looked for in it
+_LINE = 8  # characters of a line of the output that is
 _POLL = 0.05  # seconds between looks at whether anybody still waits
 _REMOVED = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))  # what no header may hold
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)")  # RFC 3339 section 5.6
@@ -46,9 +49,8 @@ def fetch(request: Request, *, limit: float = LIMIT) -> Fetched:
     code, output, errors = _run(request, limit)
     value = output.translate(None, _REMOVED).decode("utf-8", "surrogateescape").strip()
     if code:
-        said = errors.decode("utf-8", "replace").strip()
-        if len(value) >= _SHORTEST:
-            said = said.replace(value, "…")
+        said = request.blank(_without(output, value, errors.decode("utf-8", "surrogateescape").strip()))
+        said = said.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
         said = said if len(said) <= _SHOWN else said[:_SHOWN] + "…"
         raise SourceError(f"the command ended with status {code}{': ' + said if said else ''}")
     if not value:
@@ -61,6 +63,14 @@ def fetch(request: Request, *, limit: float = LIMIT) -> Fetched:
     if left < 0:
         raise SourceError(f"the command printed credentials that expired at {expires.isoformat()}; log in again")
     return Fetched(Secret(value), left)
+
+
+def _without(output: bytes, value: str, said: str) -> str:
+    """What a command says, without what it has put out: as it is and encoded, whole and line by line."""
+    if len(value) >= _SHORTEST:
+        said = said.replace(value, "…")
+    lines = (line.strip() for line in output.decode("utf-8", "surrogateescape").splitlines())
+    return Redactor(map(Secret, (value, *(line for line in lines if len(line) >= _LINE)))).blank(said)
 
 
 def _expiration(value: str) -> datetime | None:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from pytest_gatekeeper._core.canary import canary
 from pytest_gatekeeper._core.model import Credential, Rule, SourceSpec
+from pytest_gatekeeper._core.redact import Redactor
 from pytest_gatekeeper._core.rules import make_rule
 from pytest_gatekeeper._core.secret import Secret, fingerprint_key
 from pytest_gatekeeper._core.source_spec import KINDS
@@ -30,6 +31,9 @@ _FETCHERS: Mapping[str, Callable[[Request], Fetched]] = {
     "static": static.fetch,
     "process": process.fetch,
 }
+
+_NAMING = ("var", "private_key_env", "client_secret_env")
+"""The fields of a source that name a variable with a secret."""
 
 
 def is_real(credential: Credential, mode: SecretsMode, environ: Mapping[str, str]) -> bool:
@@ -55,6 +59,7 @@ class Vault:
         salt: of the test, so that its canaries are its own.
         file: the configuration's name, for messages.
         ids: of the rules, in order; `credentials[0]` and so on without.
+        secrets: what else no message may show, beside what the credentials' sources name and give.
         on_change: called with all rules, from another thread, when a value has been fetched anew and is another one.
             It must neither raise nor wait, and is not called any more once `close` has returned.
         clock: time and waiting; for tests.
@@ -76,6 +81,7 @@ class Vault:
         salt: str,
         file: str | None = None,
         ids: Sequence[str] = (),
+        secrets: Sequence[Secret] = (),
         on_change: Callable[[tuple[Rule, ...]], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -83,6 +89,7 @@ class Vault:
         self._ids = tuple(ids) or tuple(f"credentials[{index}]" for index in range(len(self._credentials)))
         self._environ = dict(environ)
         self._file = file
+        self._secrets = tuple(secrets)
         self._on_change = on_change
         self._clock = SystemClock() if clock is None else clock
         self._lock = threading.RLock()
@@ -111,15 +118,22 @@ class Vault:
             self._refresher.close()
 
     def _request(self, source: SourceSpec) -> Request:
-        return Request(source, self._environ, lambda: self._clock.stopped)
+        return Request(source, self._environ, lambda: self._clock.stopped, self._blank)
+
+    def _blank(self, text: str) -> str:
+        """A text without what is secret: what sources hold and name, fetched or not, and what was fetched."""
+        sources = [credential.source for credential in self._credentials]
+        named = (self._environ.get(source.get(field), "") for source in sources for field in _NAMING)
+        hidden = (secret for source in sources for _, secret in source.hidden)
+        return Redactor([*map(Secret, named), *hidden, *self._values.values(), *self._secrets]).blank(text)
 
     def _fetched(self, index: int, credential: Credential) -> Fetched:
         try:
             return _FETCHERS[credential.source.type](self._request(credential.source))
         except SourceError as error:
-            place = ":".join(str(part) for part in (self._file, credential.line) if part is not None)
-            where = f"{place}: {self._ids[index]}" if place else self._ids[index]
-            raise SourceError(f"{where}: the credential for {credential.host}: {error}") from None
+            problem = f"the credential for {credential.host}: {error}"
+            told = ConfigError(problem, file=self._file, line=credential.line, key=self._ids[index])
+            raise SourceError(str(told)) from None
 
     def _made(self, values: Mapping[SourceSpec, Secret]) -> tuple[Rule, ...]:
         rules = []

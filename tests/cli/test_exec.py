@@ -155,3 +155,26 @@ def test_misuse_is_told_in_a_line(gatekeeper: Gatekeeper, arguments: tuple[str, 
     assert done.returncode == 2
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_what_policy_denied_is_told_with_the_way_out(gatekeeper: Gatekeeper, tmp_path: Path) -> None:
+    """Each host once, with how often, also where the log goes to a file; without a denial nothing is told."""
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(
+        "network: {policy: strict, allow: [api.example.com]}\nlog: {output: gate.log}\n", encoding="utf-8"
+    )
+    urls = "curl -s https://no.example.com/ ; curl -s https://no.example.com/ ; curl -s http://no.example.com/x ;"
+    done = gatekeeper("exec", "--config", strict, *HOSTS[:2], "--", "sh", "-c", f"{urls} true", hides=False)
+
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "denied: CONNECT no.example.com:443, 2 times: no.example.com is not allowed by the network policy" in told
+    assert 'add "no.example.com" to network.allow' in told
+    assert "denied: GET http://no.example.com/x: Host not in allow list: no.example.com" in told
+    many = " ".join(f"http://no.example.com/{number}" for number in range(12))
+    more = gatekeeper("exec", "--config", strict, "--", "sh", "-c", f"curl -s {many}; true", hides=False)
+    assert "denied: GET http://no.example.com/9: " in more.stderr
+    assert "denied: … and 2 more" in more.stderr
+    fine = gatekeeper("exec", "--config", strict, *HOSTS[:2], "--", "curl", "-s", "http://api.example.com", hides=False)
+    assert "denied" not in fine.stderr

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_gatekeeper._core import expect
+from pytest_gatekeeper._core.folding import Folding
 from pytest_gatekeeper._core.model import Injection
 from pytest_gatekeeper._core.query import Traffic, Wanted
 from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
@@ -41,6 +42,22 @@ def upgrade(status: int = 101, grant: str | None = "ws") -> Exchange:
     made.upgraded = status == 101
     if grant is not None:
         made.injections = (Injection("Authorization", grant, "credentials[1]", SECRET, SECRET),)
+    return made
+
+
+def unreached(reason: str = "") -> Exchange:
+    """One whose upstream could not be reached; a `reason` says that it would have got no credential anyway."""
+    made = plain()
+    made.forwarded_headers = ()
+    made.status, made.error, made.reason = 502, "could not be reached", reason
+    return made
+
+
+def denied() -> Exchange:
+    """One that policy refused inside a tunnel."""
+    made = plain()
+    made.forwarded_headers = ()
+    made.status, made.denied = 407, True
     return made
 
 
@@ -307,6 +324,9 @@ class TestNoLeaks:
         assert text_of(lambda: expect.no_leaks(scene(found.exchange, leaks=(found,)), "upstream")) == (
             "1 leak sent upstream:\n"
             f"  {SECRET} of credentials[0] (api) in body of GET https://api.example.com/v1, offset 3\n"
+            "What to do: the client holds the secret, so look for the variable, the file or the answer that it has it "
+            "from and take it away there, or give it a placeholder; where the host is meant to get it, add a rule for "
+            "it.\n"
             "Expected: no secret is sent upstream outside its scope, and there is an exchange that could do it.\n"
             f"What happened:\n  >{PLAIN_ROW}"
         )
@@ -319,6 +339,8 @@ class TestNoLeaks:
         """Only the leaks of the direction asked for count."""
         text = text_of(lambda: expect.no_leaks(scene(plain(), leaks=(leak(), leak("client"))), direction))
         assert text.splitlines()[0] == first
+        assert ("What to do: the client holds the secret" in text) is (direction != "client")
+        assert ("What to do: the upstream sends the secret back" in text) is (direction != "upstream")
 
     def test_vacuous_without_traffic(self) -> None:
         """Without an exchange nothing is proved."""
@@ -376,3 +398,56 @@ class TestHappened:
             "what was waited for did not happen within 5 s\n"
             f"Expected: the predicate becomes true.\nWhat happened:\n   {PLAIN_ROW}"
         )
+
+
+class TestNothingReachedAnUpstream:
+    """Where a credential would have been sent, had the upstream been there, nothing is known of where it goes."""
+
+    def test_not_injected(self) -> None:
+        """This proves nothing; one exchange that was sent does, and so does one that had no rule."""
+        assert text_of(lambda: expect.not_injected(scene(unreached(), unreached()), API, Wanted())) == (
+            "this proves nothing: no exchange to api.example.com reached an upstream, so nothing was sent\n"
+            "Expected: there is at least one exchange to api.example.com, and none gets a credential.\n"
+            "Nearest miss: GET https://api.example.com/v1 502: no credential; failed: could not be reached.\n"
+            "What happened:\n"
+            "  >1  GET  https://api.example.com/v1  502  no credential; failed: could not be reached\n"
+            "  >1  GET  https://api.example.com/v1  502  no credential; failed: could not be reached"
+        )
+        assert len(expect.not_injected(scene(unreached(), plain()), API, Wanted())) == 2
+        assert len(expect.not_injected(scene(unreached("no rule for api.example.com")), API, Wanted())) == 1
+        assert len(expect.not_injected(scene(denied()), API, Wanted())) == 1
+
+    def test_scope(self) -> None:
+        """That a grant went nowhere is shown by what was sent, denied, or had no rule."""
+        with pytest.raises(AssertionError, match="this proves nothing: no exchange reached an upstream"):
+            expect.scope(scene(unreached()), {"api": []})
+        with pytest.raises(AssertionError, match=r"^grant 'api' never reached api\.example\.com"):
+            expect.scope(scene(unreached()), {"api": ["api.example.com"]})
+        for shown in (plain(), denied(), unreached("no rule for api.example.com")):
+            expect.scope(scene(unreached(), shown), {"api": []})
+
+    def test_no_leaks(self) -> None:
+        """What was not sent was not looked at, rule or not; what policy held back was held back."""
+        for reason in ("", "no rule for api.example.com"):
+            with pytest.raises(AssertionError, match="this proves nothing: no exchange reached an upstream"):
+                expect.no_leaks(scene(unreached(reason)), "any")
+        for shown in (plain(), denied()):
+            expect.no_leaks(scene(unreached(), shown), "any")
+
+    def test_no_bypass(self) -> None:
+        """Whatever became of it, the client went through the proxy."""
+        assert expect.no_bypass(scene(unreached()))
+
+    def test_one_that_was_folded(self) -> None:
+        """It has no header fields any more, and it was sent, or it was not."""
+        sent, unsent = carrier(), unreached()
+        for number, one in enumerate((sent, unsent)):
+            one.closed = "client"
+            folding = Folding(whole=0)
+            folding.arrived(one)
+            assert (one.forwarded_headers, one.folded, one.sent) == ((), True, number == 0)
+        sent.injections = ()
+        sent.error = "broken in the middle of its answer"
+        assert expect.not_injected(scene(sent), API, Wanted()) == (sent,)
+        with pytest.raises(AssertionError, match="policy let 1 exchange"):
+            expect.denied(scene(sent, refused("api.example.com")), API, None)

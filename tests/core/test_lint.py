@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pytest_gatekeeper._core.config import read_settings
-from pytest_gatekeeper._core.lint import CODES, Remark, examine, is_variable
+from pytest_gatekeeper._core.lint import CODES, Remark, examine
 from pytest_gatekeeper._core.model import Credential, NetworkSettings, Settings, SourceSpec
 from pytest_gatekeeper._core.places import lines_of
+from pytest_gatekeeper._core.source_spec import is_variable
 
 SOURCE = "source: {type: env, var: TOKEN}"
 Found = list[tuple[str, str | None]]
@@ -216,7 +217,11 @@ def test_a_secret_in_the_file_is_found(text: str, code: str, key: str, cure: str
     assert cure in remarks(text)[0].problem
 
 
-@pytest.mark.parametrize("name", ["$API_TOKEN", "${API_TOKEN}", "s3cret-token", "9LIVES", "A B", "tök"])
+TOKEN = "ghp_Zx81LmN0pQ7rS5tU3vW9yA2bC4dE6fG8hI0j"
+NO_NAMES = ["$API_TOKEN", "${API_TOKEN}", "s3cret-token", "9LIVES", "A B", "tök", TOKEN, f"x_{TOKEN}"]
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
 def test_what_is_no_name_of_a_variable_is_found(name: str) -> None:
     """It may be the value itself, and is not repeated."""
     text = rules(f'host: a.example, source: {{type: env, var: "{name}"}}')
@@ -225,9 +230,9 @@ def test_what_is_no_name_of_a_variable_is_found(name: str) -> None:
     assert not is_variable(name)
 
 
-@pytest.mark.parametrize("name", ["API_TOKEN", "_x9", "token"])
+@pytest.mark.parametrize("name", ["API_TOKEN", "_x9", "token", "OAUTH2CLIENTSECRET", "X1_Y2_AN_API_TOKEN"])
 def test_a_name_of_a_variable_is_one(name: str) -> None:
-    """Letters, digits and `_`."""
+    """Letters, digits and `_`; several digits are no token."""
     assert is_variable(name)
 
 

@@ -79,7 +79,9 @@ class TestSameHost:
 
     def test_without_a_host(self) -> None:
         """Where any host would do, the last tunnel is the nearest."""
-        scene = Scene((tunnel("a.example.com"), tunnel("b.example.com")))
+        last = tunnel("b.example.com")
+        last.tls_version = "TLSv1.3"
+        scene = Scene((tunnel("a.example.com"), last))
         assert nearest_traffic(Traffic(method="GET"), scene) == (
             "CONNECT b.example.com:443 200: no request came through it yet."
         )

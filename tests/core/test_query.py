@@ -63,6 +63,30 @@ class TestHostPattern:
         with pytest.raises(ValueError, match=r"'https://x' matches no host: .*; write a name or \*\.suffix"):
             HostPattern("https://x")
 
+    @pytest.mark.parametrize("name", ["host", "method", "path"])
+    def test_what_is_no_text_is_refused_by_name(self, name: str) -> None:
+        """The message has the argument and the type, and not the thing; text is taken."""
+        with pytest.raises(TypeError, match=f"^{name} is text, not bytes$"):
+            Traffic(**{name: b"x.example"})  # type: ignore[arg-type]
+        Traffic(**{name: "x.example"})  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("status", ["200", b"200", 2.5])
+    def test_a_status_is_a_number(self, status: object) -> None:
+        """Or several; the message says how these are written."""
+        with pytest.raises(TypeError, match=r"^status is a number, or several as in range\(400, 500\), not "):
+            Traffic(status=status)  # type: ignore[arg-type]
+        for several in (200, {200, 204}, range(200, 300), [200]):
+            Traffic(status=several)
+
+    @pytest.mark.parametrize(
+        ("name", "what"), [("value", "text or a Secret"), ("header_value", "text or a Secret"), ("grant", "text")]
+    )
+    def test_a_value_is_text(self, name: str, what: str) -> None:
+        """What is none is refused by its type, and does not show."""
+        with pytest.raises(TypeError, match=f"^{name} is {what}, not bytes$"):
+            Wanted(**{name: b"s3cret"})  # type: ignore[arg-type]
+        Wanted(**{name: "s3cret"})
+
     def test_userinfo_is_not_shown(self) -> None:
         """A password in a URL that was given as host is not in the error."""
         with pytest.raises(ValueError, match="matches no host") as caught:

@@ -243,3 +243,13 @@ def test_a_canary_is_said_to_be_one() -> None:
     lines = render(rows(scope_facts([made_up, real], [], "test_a")), 120)
     assert lines[-1] == "made up (canary), since the source is not read in this mode: credentials[0] (api)"
     assert not any("canary" in line for line in render(rows(scope_facts([real], [], "test_a")), 120))
+
+
+def test_a_canary_of_some_tests_is_said_to_be_one_of_some() -> None:
+    """Where one test made the value up and another one read it, the rule is not called a canary altogether."""
+    real = _valued("credentials[0]", "a.example.com", "eight-chars")
+    made_up, read = (scope_facts([rule], [], test) for rule, test in ((replace(real, canary=True), "a"), (real, "b")))
+    said = "made up (canary) in some of the tests, and real in others: credentials[0] (api)"
+    for order in ((made_up, read), (read, made_up), (merge(made_up, read), read), (merge(read), made_up)):
+        assert [line for line in render(rows(*order), 120) if "canary" in line] == [said]
+    assert "in this mode" in render(rows(made_up, merge(made_up)), 120)[-1]

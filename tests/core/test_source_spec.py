@@ -115,6 +115,25 @@ def test_a_missing_field_is_named(fields: str, key: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "key", "said"),
+    [
+        ("type: static, valeu: s3cret", "value", "; here is 'valeu', did you mean 'value'?"),
+        ("type: env, Var: X", "var", "; here is 'Var', did you mean 'var'?"),
+        ("typ: env, var: X", "type", "; here is 'typ', did you mean 'type'?"),
+        ("type: github-app, app_id: 1, installation_id: 2, private_key_evn: K", "private_key_env",
+         "here is none; here is 'private_key_evn', did you mean 'private_key_env'?"),
+    ],
+)  # fmt: skip
+def test_a_misspelt_field_is_named(fields: str, key: str, said: str) -> None:
+    """Beside the one that it was meant to be; one that looks like nothing, or like a value, is not."""
+    error = refused(fields)
+    assert error.key == f"credentials[0].source.{key}"
+    assert error.problem.endswith(said)
+    assert "here is" not in refused("type: static, other: x").problem
+    assert "valu3s3cret0" not in refused("type: static, valu3s3cret0: x").problem
+
+
+@pytest.mark.parametrize(
     ("fields", "key", "uses"),
     [
         ("type: static, value: s3cret, var: Y", "var", "it uses value"),

@@ -113,7 +113,13 @@ class TestFate:
 
     def test_tunnel(self) -> None:
         """A tunnel failed, was denied, carried something or nothing."""
-        assert fate(tunnel()) == "no request came through it yet"
+        assert fate(tunnel()) == (
+            "no request came through it yet, and TLS has not begun or not finished: if the client has failed already,"
+            " it probably does not trust the proxy's CA"
+        )
+        secured = tunnel()
+        secured.tls_version = "TLSv1.3"
+        assert fate(secured) == "no request came through it yet"
         assert fate(tunnel("client does not trust the CA")) == "failed: client does not trust the CA"
         assert fate(tunnel(denied=True)) == "denied by policy"
         closed = tunnel()
@@ -143,7 +149,7 @@ class TestDescribe:
         assert describe(tunnel("broken")) == "CONNECT other.example.com:443 200: failed: broken"
         unreadable = Tunnel(1, "", 0)
         unreadable.status = 400
-        assert describe(unreadable) == "CONNECT (unreadable) 400: no request came through it yet"
+        assert describe(unreadable) == "CONNECT (unreadable) 400: no request came through it yet"  # and no TLS
 
     def test_blanked_before_it_is_cut(self) -> None:
         """A value to hide is hidden also where the URL is cut in its midst."""

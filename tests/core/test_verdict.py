@@ -61,11 +61,21 @@ class TestTexts:
             f"  leak: {LEAK['text']}",
             f"  violation: {VIOLATION['text']}",
             f"  violation: {VIOLATION['text']}",
-            "A leak: a secret was sent where no rule puts it: to a host outside its scope, or by the client itself.",
-            "A violation: a request tried what could bring a credential to a place where it does not belong.",
+            "A leak: a secret was sent where no rule puts it: to a host outside its scope, or by the client itself. "
+            "What to do: the client holds the secret, so look for the variable, the file or the answer that it has it "
+            "from and take it away there, or give it a placeholder; where the host is meant to get it, add a rule for "
+            "it.",
+            "A violation: a request tried what could bring a credential to a place where it does not belong. "
+            "What to do: have the client name one host in its URL, its TLS handshake and its Host header, and send "
+            "neither TRACE nor a CONNECT inside a tunnel.",
             'Where a test means to do this: @pytest.mark.gatekeeper(fail_on=["unused"]) on it; '
             "for a whole run: --gatekeeper-fail-on unused.",
         ]
+
+    @pytest.mark.parametrize("kind", [word for word in FAIL_ON if word != "unused"])
+    def test_a_way_out(self, kind: str) -> None:
+        """Each kind of finding has one."""
+        assert "What to do: " in tell_findings([{**LEAK, "kind": kind}], FAIL_ON)
 
     def test_the_last_word(self) -> None:
         """Where nothing else would be left, the way out is an empty list and `none`."""

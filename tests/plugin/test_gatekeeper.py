@@ -763,3 +763,29 @@ def test_the_ssl_context_of_the_authority_verifies(origin: Origin) -> None:
             proxy.ca.ssl_context().wrap_socket(raw, server_hostname="localhost")
         origin.serve("api.example.com", proxy=proxy)
         get(proxy)
+
+
+def test_a_client_that_does_not_trust_is_told_of_at_once() -> None:
+    """20 times: whoever has the client's error finds the cause in the failed assertion, or what it may be."""
+    stranger = ssl.create_default_context()
+    for _ in range(20):
+        with Gatekeeper() as proxy:
+            with pytest.raises(ssl.SSLCertVerificationError), proxy.connect("api.example.com") as way:
+                stranger.wrap_socket(way, server_hostname="api.example.com")
+            with pytest.raises(AssertionError, match="does not trust the proxy's CA"):
+                proxy.recorder.assert_injected("api.example.com")
+
+
+def test_a_host_that_cannot_be_reached_is_silence_where_a_rule_applies() -> None:
+    """A 502 says nothing of where the credential goes; without a rule for the host it says enough."""
+    with Gatekeeper() as proxy:
+        proxy.add_credential("api.example.com", HUSH, grant="api")
+        for host in ("none.example.com", "api.example.com"):
+            with pytest.raises(HTTPError, match="502"):
+                get(proxy, f"https://{host}/")
+        proxy.recorder.assert_not_injected("none.example.com")
+        with pytest.raises(AssertionError, match=r"no exchange to api\.example\.com reached an upstream"):
+            proxy.recorder.assert_not_injected("api.example.com")
+        with pytest.raises(AssertionError, match="this proves nothing: no exchange reached an upstream"):
+            proxy.recorder.assert_no_leaks()
+        assert not any(exchange.sent for exchange in proxy.recorder.exchanges)

@@ -254,7 +254,7 @@ def test_the_factory(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> None:
     done = suite.quick("--gatekeeper-config=gatekeeper.yaml", "--tb=long", "--showlocals")
     done.assert_outcomes(passed=4, failed=1)
     told = done.stdout.str()
-    assert "[0].source.value: a source of type static needs 'value'" in told
+    assert "ConfigError: gatekeeper_proxy_factory(): credentials[0].source.value: a source of type static" in told
     assert "pytest_gatekeeper/" not in told
     (line,) = [line for line in done.outlines if "hush-hush" in line]
     assert "gatekeeper_proxy_factory(credentials=" in line  # the test's own

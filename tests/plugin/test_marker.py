@@ -221,15 +221,18 @@ def test_misuse_of_the_marker(suite: Suite, arguments: str, text: str) -> None:
     assert HUSH not in told
 
 
+SAID = "ConfigError: the gatekeeper marker of test_it.py::test_wrong: "
+
+
 @pytest.mark.parametrize(
     ("keywords", "text"),
     [
-        (f"credentials=[{{'host': 'a.b', 'source': {{'type': 'static', 'valu': '{HUSH}'}}}}]", "credentials[0].source"),
-        (f"credentials=[{{'host': 'a.example.com', 'source': '{HUSH}'}}]", "credentials[0].source"),
+        (f"credentials=[{{'host': 'a', 'source': {{'type': 'static', 'valu': '{HUSH}'}}}}]", f"{SAID}credentials[0]."),
+        (f"credentials=[{{'host': 'a.example.com', 'source': '{HUSH}'}}]", f"{SAID}credentials[0].source"),
         (
             "credentials=[{'host': 'a.example.com', 'source': {'type': 'static', 'value': 'x'}}, "
             f"{{'host': 'b.example.com', 'source': {{'type': 'static', 'value': '{HUSH}\\r\\nX: 1'}}}}]",
-            "credentials[1]",
+            f"{SAID}credentials[1]",
         ),
         ("policy='strict', allow=['a.example.com:99999']", "network.allow[0]"),
         ("allow=['a.example.com']", "allow: has no effect under the permissive policy of the configuration; add"),

@@ -130,3 +130,39 @@ def test_a_marker_says_it_for_one_test(suite: Suite) -> None:
     done.stdout.fnmatch_lines(["!!!* gatekeeper: gatekeeper.yaml:6: credentials[[]3]: *missing.example.com: * !!!*"])
     assert STATIC not in told
     assert VARIABLE not in told
+
+
+FACTORY = """
+import pytest
+from pytest_gatekeeper import SourceError
+
+REAL = {"config": "gatekeeper.yaml", "secrets": "real"}
+
+@pytest.fixture(scope="module")
+def wide(gatekeeper_proxy_factory):
+    return gatekeeper_proxy_factory(**REAL)
+
+def test_expects_it(gatekeeper_proxy_factory):
+    with pytest.raises(SourceError, match="MODES_UNSET"):
+        gatekeeper_proxy_factory(**REAL)
+
+def test_fails_by_it(gatekeeper_proxy_factory):
+    gatekeeper_proxy_factory(**REAL)
+
+def test_goes_on(gatekeeper_proxy):
+    pass
+"""
+WIDE = "\ndef test_asks_for_it(wide): pass\n\ndef test_never(): pass\n"
+
+
+def test_a_call_of_the_factory_fails_like_any_other(suite: Suite) -> None:
+    """In a test its error can be expected, and where it is not, it fails that test alone; in a fixture the run ends."""
+    suite.write({"test_it.py": FACTORY})
+    done = suite.quick()
+    done.assert_outcomes(passed=2, failed=1)
+    assert "!!! gatekeeper" not in done.stdout.str()
+    suite.write({"test_it.py": FACTORY + WIDE})
+    done = suite.quick()
+    done.assert_outcomes(passed=2, failed=1, errors=1)
+    done.stdout.fnmatch_lines(["!!!* gatekeeper: *gatekeeper.yaml:6: credentials[[]3]: *missing.example.com: * !!!*"])
+    assert STATIC not in done.stdout.str()

@@ -31,6 +31,16 @@ def test_a_variable_without_a_value_is_an_error(environ: dict[str, str], state: 
     assert not env.is_set(Request(TOKEN, environ))
 
 
+@pytest.mark.parametrize("value", ["sk-live-4f1c09", "ghp_Zx81LmN0pQ7rS5tU3vW9yA2bC4dE6fG8hI0j", "$A_TOKEN"])
+def test_what_is_no_name_of_a_variable_does_not_show(value: str) -> None:
+    """It may be the value, written in the place of the name; the message says what to write. A name is shown."""
+    said = r"^'var' holds what is no name of a variable; write the name alone, .* never the value$"
+    with pytest.raises(SourceError, match=said):
+        env.fetch(Request(SourceSpec("env", (("var", value),)), {}))
+    with pytest.raises(SourceError, match="variable A_TOKEN is not set"):
+        env.fetch(Request(TOKEN, {}))
+
+
 def test_a_static_value_is_what_the_file_says() -> None:
     """The very same secret."""
     spec = SourceSpec("static", (), (("value", Secret("s3cret")),))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import queue
+import shlex
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -149,10 +153,65 @@ def test_what_cannot_be_fetched_is_an_error(credential: Credential, said: str) -
     assert raised.value.__cause__ is None
 
 
+KNOWN = {
+    "a variable": "env-s3cret_0b1c2d3e",
+    "a key's variable": "k3y-s3cret/7f8e9d",
+    "a static value": 'st4tic/"s3cr+t&f9',
+    "a client's secret": "cl1ent-s3cret.5566",
+    "an output": "proc3ss~s3cret:77ab",
+    "the proxy's token": "t0ken-s3cret-a1b2",
+}
+TELLING = (
+    variable("e.example", "A_TOKEN"),
+    static("s.example", KNOWN["a static value"]),
+    command("p.example", f"echo '{KNOWN['an output']}'"),
+)
+LATER = (
+    Credential("g.example", SourceSpec("github-app", (("private_key_env", "A_KEY"),))),
+    Credential("x.example", SourceSpec("token-exchange", (), (("client_secret", Secret(KNOWN["a client's secret"])),))),
+)
+
+
+@pytest.mark.parametrize("form", ["value", "base64", "hexadecimal", "percent", "JSON"])
+def test_what_a_command_says_tells_no_other_secret(form: str) -> None:
+    """Those of other sources, fetched or not, and the proxy's own, in every encoding; what is no secret is shown."""
+    writers: dict[str, Callable[[str], str]] = {
+        "value": str,
+        "base64": lambda text: base64.b64encode(text.encode()).decode(),
+        "hexadecimal": lambda text: text.encode().hex(),
+        "percent": lambda text: quote(text, safe=""),
+        "JSON": json.dumps,
+    }
+    written = writers[form]
+    environ = {**PATH, "A_TOKEN": KNOWN["a variable"], "A_KEY": KNOWN["a key's variable"]}
+    for value in KNOWN.values():
+        said = f"printf '%s\\n' {shlex.quote(written(value))} harmless >&2; exit 3"
+        with pytest.raises(SourceError) as raised:
+            Vault((*TELLING, command("f.example", said), *LATER), mode="real", environ=environ, salt="",
+                  secrets=[Secret(KNOWN["the proxy's token"])])  # fmt: skip
+        text = str(raised.value)
+        assert "status 3: " in text and text.endswith("harmless")
+        assert written(value) not in text
+        assert f"{Secret(value)}" in text
+
+
+def test_a_secret_is_blanked_before_what_a_command_says_is_cut() -> None:
+    """Not even the beginning of one is left at the end of what is shown, nor behind very much of nothing."""
+    environ = {**PATH, "A_TOKEN": KNOWN["a variable"]}
+    for lead in ("printf %0250d 7", "printf '%5000s' ''"):
+        said = f'{{ {lead}; printf %s "$A_TOKEN"; }} >&2; exit 3'
+        with pytest.raises(SourceError) as raised:
+            Vault((TELLING[0], command("f.example", said)), mode="real", environ=environ, salt="")
+        assert "env-" not in str(raised.value)
+        assert "<sec" in str(raised.value)
+
+
 def test_without_a_file_an_error_has_no_place() -> None:
-    """It begins with the rule."""
+    """It begins with the rule; where there is a line, it is one of a text."""
     with pytest.raises(SourceError, match=r"^credentials\[0\]: the credential for e.example: "):
         Vault([variable("e.example", "UNSET")], mode="real", environ={}, salt="")
+    with pytest.raises(SourceError, match=r"^<string>:7: credentials\[0\]: the credential for e.example: "):
+        Vault([variable("e.example", "UNSET", line=7)], mode="real", environ={}, salt="")
 
 
 def test_what_cannot_be_sent_is_an_error() -> None:
