@@ -6,7 +6,7 @@ PYTHON ?=
 RUN := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := # the suite starts hundreds of Pythons: what they compile is kept
 
-.PHONY: help demo test lint unit pythons lowest wheel format clean bench fuzz soak
+.PHONY: help demo test lint unit pythons lowest wheel format clean bench fuzz soak proof
 
 help:
 	@echo "make demo      the WebSocket example, and the table of which credential went where"
@@ -15,6 +15,7 @@ help:
 	@echo "make bench     what the proxy and its fixture cost, beside a direct connection (docs/performance.md)"
 	@echo "make fuzz      some minutes of mutated bytes over the wire"
 	@echo "make soak      ten minutes of 500 tunnels that open, talk and break: nothing may grow"
+	@echo "make proof     some minutes of what make test does at a smaller size: each record in time, no false leak, Ctrl-C"
 	@echo "make format    what ruff can put right by itself"
 	@echo "make clean     remove environments, caches and builds"
 
@@ -65,6 +66,20 @@ fuzz: .venv/all
 
 soak: .venv/all
 	$(RUN) -W error::ResourceWarning benchmarks/soak.py $(ARGS)
+
+# What has to hold at any size, at its full size. -k: one that fails does not hide the others.
+proof: .venv/all
+	@$(MAKE) --no-print-directory -k $(PROOFS)
+
+PROOFS := proof-records proof-leaks proof-interrupt
+.PHONY: $(PROOFS)
+
+proof-records:
+	$(RUN) benchmarks/happens_before.py
+proof-leaks:
+	$(RUN) benchmarks/scan.py --soak 100
+proof-interrupt:
+	$(RUN) benchmarks/interrupted.py
 
 format: .venv/all
 	$(RUN) -m ruff check --fix
