@@ -20,7 +20,7 @@ help:
 	@echo "make clean     remove environments, caches and builds"
 
 demo: .venv/examples
-	cd examples/websocket && WS_API_TOKEN=t0k-for-the-demo ../../$(RUN) -m pytest -v
+	cd examples/websocket && WS_API_TOKEN=t0k-for-the-demo ../../$(RUN) -m pytest -v test_websocket.py
 
 # In this order, also under make -j: what is quick and likely to fail comes first.
 test:
