@@ -15,7 +15,7 @@ help:
 	@echo "make bench     what the proxy and its fixture cost, beside a direct connection (docs/performance.md)"
 	@echo "make fuzz      some minutes of mutated bytes over the wire"
 	@echo "make soak      ten minutes of 500 tunnels that open, talk and break: nothing may grow"
-	@echo "make proof     some minutes of what make test does at a smaller size: each record in time, no false leak, Ctrl-C"
+	@echo "make proof     some minutes of what make test does at a smaller size: each record in time, no false leak"
 	@echo "make format    what ruff can put right by itself"
 	@echo "make clean     remove environments, caches and builds"
 
@@ -71,7 +71,7 @@ soak: .venv/all
 proof: .venv/all
 	@$(MAKE) --no-print-directory -k $(PROOFS)
 
-PROOFS := proof-records proof-leaks proof-interrupt
+PROOFS := proof-records proof-leaks proof-interrupt proof-memory proof-idle
 .PHONY: $(PROOFS)
 
 proof-records:
@@ -80,6 +80,10 @@ proof-leaks:
 	$(RUN) benchmarks/scan.py --soak 100
 proof-interrupt:
 	$(RUN) benchmarks/interrupted.py
+proof-memory:
+	$(RUN) benchmarks/bounds.py memory
+proof-idle:
+	$(RUN) benchmarks/bounds.py idle
 
 format: .venv/all
 	$(RUN) -m ruff check --fix

@@ -56,8 +56,7 @@ def sent(header: str, prefix: str, basic: bool, value: str) -> bytes | None:
     credential = Credential("api.example.com", SourceSpec("static"), header, prefix, "basic" if basic else "", "grant")
     try:
         rule = make_rule("credentials[0]", credential, Secret(value))
-    except ConfigError as error:
-        assert len(value) < 8 or value not in str(error)
+    except ConfigError:
         return None
     terms = Terms(RuleBook([rule]), Policy(NetworkSettings()), Secret(""), ())
     head = RequestHead("GET", "/", "1.1", (("Host", "api.example.com"),))
