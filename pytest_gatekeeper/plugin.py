@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_gatekeeper._plugin import environ, judge, marker, options, report, xdist
+from pytest_gatekeeper._plugin import environ, frames, judge, marker, options, report, xdist
 from pytest_gatekeeper._plugin.session import RUN, begin, check_sources, factory, hold
 
 if TYPE_CHECKING:
@@ -133,6 +133,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """The section *Captured gatekeeper* of a failed test; with the last report go the test's facts."""
+    if call.excinfo is not None and item.config.getoption("fulltrace"):
+        frames.leave_out(call.excinfo)
     made = yield
     run = item.config.stash[RUN]
     report.add_section(run, made)
