@@ -136,7 +136,7 @@ async def served(talk: Talk, way: str, pair: Pair, patch: pytest.MonkeyPatch, si
             got.extend(data)
         client.close()
 
-    serving = asyncio.ensure_future(Connection(Tcp(near), lease).serve())
+    serving = asyncio.ensure_future(Connection(Tcp(near), lease).serve())  # type: ignore[arg-type]
     ends = [asyncio.ensure_future(upstream()), asyncio.ensure_future(reading())]
     for piece in ask:
         await client.send(piece)
