@@ -37,10 +37,11 @@ lint: .venv/all
 	$(RUN) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-# In random order on four workers, measured; the clients in one process, in the order of their files, and counted.
+# In random order on four workers, measured, what it puts out searched for the secrets that it used; the clients in one
+# process, in the order of their files, and counted.
 unit: .venv/all
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -q -n 4 --ignore=tests/clients
+	$(RUN) scripts/secrets_shown.py $(RUN) -m coverage run -m pytest -q -n 4 --ignore=tests/clients
 	GATEKEEPER_CLIENT_RESULTS=.venv/client-results.json $(RUN) -m coverage run -m pytest -q -p no:randomly tests/clients
 	$(RUN) -m coverage combine -q
 	$(RUN) -m coverage report
@@ -71,7 +72,7 @@ soak: .venv/all
 proof: .venv/all
 	@$(MAKE) --no-print-directory -k $(PROOFS)
 
-PROOFS := proof-records proof-leaks proof-interrupt proof-memory proof-idle
+PROOFS := proof-records proof-leaks proof-interrupt proof-memory proof-idle proof-output
 .PHONY: $(PROOFS)
 
 proof-records:
@@ -84,6 +85,8 @@ proof-memory:
 	$(RUN) benchmarks/bounds.py memory
 proof-idle:
 	$(RUN) benchmarks/bounds.py idle
+proof-output:
+	$(RUN) scripts/secrets_shown.py --loud $(RUN) -m pytest -q -n 4 --ignore=tests/clients
 
 format: .venv/all
 	$(RUN) -m ruff check --fix
