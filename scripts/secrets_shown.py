@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
     size = sum(map(len, texts.values()))
     for hit in found:
         print(f"a secret shows: {hit}")
-    print(f"{len(known)} secrets looked for in {size:,} characters of output: {len(found)} found")
+    print(f"secrets looked for: {len(known)}, in {size:,} characters of output; found: {len(found)}")
     return 1 if found or not known else status
 
 
