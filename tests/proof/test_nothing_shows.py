@@ -175,7 +175,7 @@ def test_no_secret_shows_anywhere(run_pytest: Run, tmp_path: Path, options: tupl
     assert int(counts["failures"]) + int(counts["errors"]) >= (15 if "-k" in others else 45)
     in_force = canaries(tmp_path)
     assert len(in_force) >= 12
-    assert ("pluggy/_callers.py" in texts["terminal"]) == ("--full-trace" in others)  # all frames but ours are there
+    assert ("_pytest/runner.py" in texts["terminal"]) == ("--full-trace" in others)  # all frames but ours are there
     assert "<secret " in texts["terminal"] and "<secret " in texts["report.html"].replace("&lt;", "<")
     assert hits(texts, {**VALUES, **in_force}) == []
 
