@@ -6,7 +6,7 @@ PYTHON ?=
 RUN := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := # the suite starts hundreds of Pythons: what they compile is kept
 
-.PHONY: help demo test lint unit pythons lowest wheel format clean bench fuzz soak
+.PHONY: help demo test lint unit pythons lowest wheel format clean bench fuzz soak proof
 
 help:
 	@echo "make demo      the WebSocket example, and the table of which credential went where"
@@ -15,11 +15,12 @@ help:
 	@echo "make bench     what the proxy and its fixture cost, beside a direct connection (docs/performance.md)"
 	@echo "make fuzz      some minutes of mutated bytes over the wire"
 	@echo "make soak      ten minutes of 500 tunnels that open, talk and break: nothing may grow"
+	@echo "make proof     some minutes of what make test does at a smaller size: each record in time, no false leak"
 	@echo "make format    what ruff can put right by itself"
 	@echo "make clean     remove environments, caches and builds"
 
 demo: .venv/examples
-	cd examples/websocket && WS_API_TOKEN=t0k-for-the-demo ../../$(RUN) -m pytest -v
+	cd examples/websocket && WS_API_TOKEN=t0k-for-the-demo ../../$(RUN) -m pytest -v test_websocket.py
 
 # In this order, also under make -j: what is quick and likely to fail comes first.
 test:
@@ -36,10 +37,11 @@ lint: .venv/all
 	$(RUN) -m mypy
 	.venv/bin/lint-imports --no-logo
 
-# In random order on four workers, measured; the clients in one process, in the order of their files, and counted.
+# In random order on four workers, measured, what it puts out searched for the secrets that it used; the clients in one
+# process, in the order of their files, and counted.
 unit: .venv/all
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -q -n 4 --ignore=tests/clients
+	$(RUN) scripts/secrets_shown.py $(RUN) -m coverage run -m pytest -q -n 4 --ignore=tests/clients
 	GATEKEEPER_CLIENT_RESULTS=.venv/client-results.json $(RUN) -m coverage run -m pytest -q -p no:randomly tests/clients
 	$(RUN) -m coverage combine -q
 	$(RUN) -m coverage report
@@ -65,6 +67,26 @@ fuzz: .venv/all
 
 soak: .venv/all
 	$(RUN) -W error::ResourceWarning benchmarks/soak.py $(ARGS)
+
+# What has to hold at any size, at its full size. -k: one that fails does not hide the others.
+proof: .venv/all
+	@$(MAKE) --no-print-directory -k $(PROOFS)
+
+PROOFS := proof-records proof-leaks proof-interrupt proof-memory proof-idle proof-output
+.PHONY: $(PROOFS)
+
+proof-records:
+	$(RUN) benchmarks/happens_before.py
+proof-leaks:
+	$(RUN) benchmarks/scan.py --soak 100
+proof-interrupt:
+	$(RUN) benchmarks/interrupted.py
+proof-memory:
+	$(RUN) benchmarks/bounds.py memory
+proof-idle:
+	$(RUN) benchmarks/bounds.py idle
+proof-output:
+	$(RUN) scripts/secrets_shown.py --loud $(RUN) -m pytest -q -n 4 --ignore=tests/clients
 
 format: .venv/all
 	$(RUN) -m ruff check --fix

@@ -218,6 +218,21 @@ def echoes(way: Way, count: int, size: int, seconds: float) -> dict[str, Any]:
     return each(count, seconds, worker)
 
 
+def messages(way: Way, size: int, turns: int) -> dict[str, Any]:
+    """So many WebSocket messages, one after the other, each with its echo; `rate` is a second."""
+    frame = masked(size)
+    line = Line(way)
+    try:
+        line.upgrade()
+        began = time.perf_counter()
+        for _ in range(turns):
+            line.echo(frame, len(frame) - 4)
+        taken = time.perf_counter() - began
+    finally:
+        line.close()
+    return {"count": turns, "rate": turns / taken, "p50": taken / turns * 1e6}
+
+
 def download(way: Way, size: int, kind: str) -> dict[str, Any]:
     """One body from the upstream; `rate` is in MiB a second."""
     line = Line(way)
@@ -289,8 +304,8 @@ def idle_ended() -> dict[str, Any]:
 
 
 HANDLERS: dict[str, Callable[..., Any]] = {
-    "requests": requests, "tunnels": tunnels, "new_hosts": new_hosts, "echoes": echoes, "download": download,
-    "upload": upload, "idle_open": idle_open, "idle_ended": idle_ended,
+    "requests": requests, "tunnels": tunnels, "new_hosts": new_hosts, "echoes": echoes, "messages": messages,
+    "download": download, "upload": upload, "idle_open": idle_open, "idle_ended": idle_ended,
 }  # fmt: skip
 
 if __name__ == "__main__":

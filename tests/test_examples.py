@@ -16,18 +16,32 @@ from tests.conftest import ROOT, copied, row
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 SECRETS = {"WS_API_TOKEN": "t0k-of-the-examples-test"}
 
 
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "two workers"])
 def test_the_websocket_example(tmp_path: Path, run_pytest: Run, arguments: tuple[str, ...]) -> None:
-    """All its tests pass, and one table tells of the grant, its host, four upgrades and four tests."""
+    """All its tests pass, and one table tells of the grant, its host, and four upgrades in four tests."""
     done = run_pytest(copied("websocket", tmp_path), *arguments, **SECRETS)
 
     assert done.returncode == 0, done.stdout
-    assert "4 passed" in done.stdout
+    assert "5 passed" in done.stdout
     assert row(done.stdout, "ws-api") == [
         "ws.example.com", "Authorization", "ws-api", "ws.example.com", "0", "4", "4",
+    ]  # fmt: skip
+    assert SECRETS["WS_API_TOKEN"] not in done.stdout
+
+
+def test_what_make_demo_shows(tmp_path: Path, run_pytest: Run) -> None:
+    """The table names the host, the grant and one upgrade, of one test."""
+    (command,) = re.findall(r"^\tcd examples/websocket && .* -m pytest -v (.*)$", MAKEFILE, re.MULTILINE)
+    done = run_pytest(copied("websocket", tmp_path), *command.split(), **SECRETS)
+
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+    assert row(done.stdout, "ws-api") == [
+        "ws.example.com", "Authorization", "ws-api", "ws.example.com", "0", "1", "1",
     ]  # fmt: skip
     assert SECRETS["WS_API_TOKEN"] not in done.stdout
 

@@ -248,8 +248,8 @@ def test_in_a_loop_of_trio() -> None:
         ("api.example.com", "ftp://127.0.0.1:1"),
         ("api.example.com", "http://"),
         ("api.example.com", "http://127.0.0.1:99999"),
-        ("api.example.com", f"http://user:{HUSH}@127.0.0.1:1"),
-        ("api.example.com", f"http://127.0.0.1:1/{HUSH}?x"),
+        pytest.param("api.example.com", f"http://user:{HUSH}@127.0.0.1:1", id="password"),
+        pytest.param("api.example.com", f"http://127.0.0.1:1/{HUSH}?x", id="query"),
     ],
 )
 def test_routes_that_cannot_be_read(host: str, url: str) -> None:

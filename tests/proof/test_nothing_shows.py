@@ -5,9 +5,8 @@ terminal, logs, JUnit file, reports and whatever else it left are searched for e
 standard encoder writes.
 
 The suite is in `loud_suite.txt`. What does not count is what a test itself holds: its locals, and those of a client
-library, are shown by `--showlocals`, and what a library logs by itself is logged (httpcore's DEBUG lines, say); with
-`--full-trace` pytest shows our own frames, too. No tool can know of these. So the suite never keeps a value in a local
-of a frame that fails, and its clients have none to show.
+library, are shown by `--showlocals`, and what a library logs by itself is logged (httpcore's DEBUG lines, say). No tool
+can know of these. So the suite never keeps a value in a local of a frame that fails, and its clients have none to show.
 """
 
 from __future__ import annotations
@@ -159,8 +158,9 @@ LOUD = ("-vv", "--showlocals", "--tb=long", "--log-cli-level=DEBUG", "--log-file
         ("auto",),
         ("real", "--capture=no"),
         ("canary", "-n2", "-k", "leaks or host or marker or token"),
+        ("real", "-n2", "--full-trace", "-k", "assertions or marker or credentials or factory"),
     ],
-    ids=["auto", "real", "canary in two workers"],
+    ids=["auto", "real", "canary in two workers", "real in two workers, all frames"],
 )
 def test_no_secret_shows_anywhere(run_pytest: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     """Not one of any kind, in any encoding, in anything that a suite of failures puts out."""
@@ -172,17 +172,19 @@ def test_no_secret_shows_anywhere(run_pytest: Run, tmp_path: Path, options: tupl
     assert {"terminal", "run.log", "junit.xml", "report.json", "report.html", "gate.log"} <= set(texts)
     assert done.returncode == 1, done.stdout[-3000:]
     counts = ET.fromstring(texts["junit.xml"])[0].attrib
-    assert int(counts["failures"]) + int(counts["errors"]) >= (15 if others[1:] else 45)
+    assert int(counts["failures"]) + int(counts["errors"]) >= (15 if "-k" in others else 45)
     in_force = canaries(tmp_path)
     assert len(in_force) >= 12
+    assert ("_pytest/runner.py" in texts["terminal"]) == ("--full-trace" in others)  # all frames but ours are there
     assert "<secret " in texts["terminal"] and "<secret " in texts["report.html"].replace("&lt;", "<")
     assert hits(texts, {**VALUES, **in_force}) == []
 
 
-def test_no_secret_shows_where_a_source_fails(run_pytest: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--full-trace",)], ids=["hidden frames", "all frames"])
+def test_no_secret_shows_where_a_source_fails(run_pytest: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     """The run stops and says which; what the command printed is left out of what it said of it."""
     written(tmp_path)
-    done = run_pytest(tmp_path, "test_stops.py", *LOUD, PROOF_ENV=VALUES["env"])
+    done = run_pytest(tmp_path, "test_stops.py", *LOUD, *options, PROOF_ENV=VALUES["env"])
     assert "failing.yaml:2: credentials[0]: the credential for failing.example.com" in done.stdout
     assert hits(put_out(tmp_path, done.stdout), VALUES) == []
 
