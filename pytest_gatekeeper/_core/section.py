@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import NoReturn
 
 from pytest_gatekeeper._core.document import Listing, Node, Scalar, Table, whole
@@ -46,6 +45,8 @@ class Notes:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """What was probably meant, as `did you mean ...?`; else the list of what there is."""
+    from difflib import get_close_matches  # for a mistake alone
+
     by_lower = {name.lower(): name for name in known}
     close = get_close_matches(word.lower(), by_lower, 1)
     return f"did you mean {by_lower[close[0]]!r}?" if close else f"there are {', '.join(known)}"

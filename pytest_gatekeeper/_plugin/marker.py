@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["LINE", "Plan", "make_plan", "plan_of", "said_fail_on"]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What one proxy shall be: the options, and what a marker or a call of the factory changed.
 
     Attributes:
@@ -155,7 +153,7 @@ def make_plan(options: Options, said: Iterable[Mapping[str, object]], who: str) 
             checked[key] = _checked(key, value, who)
         if "credentials" in checked:
             checked["credentials"] = plan.credentials + checked["credentials"]
-        plan = replace(plan, **checked)
+        plan = plan._replace(**checked)
     return plan
 
 

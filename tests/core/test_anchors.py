@@ -45,7 +45,7 @@ def test_nothing_is_found_without_strings() -> None:
     assert anchors([]).found_in(TEXT) == anchors([]).found_in(b"") == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_anchors_say_what_a_plain_search_says(data: st.DataObject) -> None:
     """For any strings, cut from the data or not, over alphabets with many rare bytes and with none."""

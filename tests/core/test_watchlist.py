@@ -225,7 +225,7 @@ def test_a_view_is_what_it_shows() -> None:
     assert hits_of(Probe(watchlist(VALUE)), [memoryview(data[::-1])]) == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_a_probe_sees_what_a_plain_search_sees(data: st.DataObject) -> None:
     """In text and in what looks like secrets, for few values and many, whatever the cuts: each form, once, in place."""

@@ -35,7 +35,7 @@ _OPENING = 32  # bytes
 _CROWD = 100  # strings with escapes whose words are too much alike to tell them apart
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _DOUBTS = 2  # to clear up in _LARGE bytes; where there are more, the data is text
-_MOST_DOUBTS = 6  # in the first _LARGE bytes
+_MOST_DOUBTS = 6  # to clear up before that is found
 
 
 class _Words:
@@ -92,16 +92,16 @@ class _Samples:
     def clears(self, data: bytes) -> bool:
         """Whether `data` holds none of the strings for certain."""
         step, table, run = self._step, self._table, self._run
-        if data[:_LARGE:step].translate(table).count(run) > _MOST_DOUBTS:
+        if data[:_LARGE].isascii() or data[:_LARGE:step].translate(table).count(run) > _MOST_DOUBTS:
             return False
         marks = data[::step].translate(table)
-        doubts = _DOUBTS * len(data) // _LARGE
+        doubts = 0
         at = marks.find(run)
         while at >= 0:
             end = marks.find(0, at)
             stretch = data[max(0, (at - 1) * step + 1) : end * step if end >= 0 else None]
-            doubts -= 1
-            if doubts < 0 or self._whole in stretch.translate(table):
+            doubts += 1
+            if doubts > _MOST_DOUBTS + at * step * _DOUBTS / _LARGE or self._whole in stretch.translate(table):
                 return False
             at = marks.find(run, end) if end >= 0 else -1
         return True
