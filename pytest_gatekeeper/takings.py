@@ -8,7 +8,6 @@ go to another process; who gets them is `session`'s matter, what they mean `judg
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ _WHOLE = 100  # exchanges of a test and proxy that a report holds whole; of furt
 _ECHOES = 100  # secrets of a test and proxy that were seen without being leaks, such as those that an upstream echoes
 
 
-@dataclass
 class Taken:
     """What was taken.
 
@@ -41,15 +39,16 @@ class Taken:
         touched: whether the test used the proxy.
     """
 
-    facts: list[Fact] = field(default_factory=list)
-    findings: list[Fact] = field(default_factory=list)
-    required: list[list[str]] = field(default_factory=list)
-    details: dict[str, list[Fact]] = field(default_factory=dict)
-    exchanges: int = 0
-    injected: int = 0
-    leaks: int = 0
-    left_out: int = 0
-    touched: bool = False
+    def __init__(self, exchanges: int, injected: int) -> None:
+        self.facts: list[Fact] = []
+        self.findings: list[Fact] = []
+        self.required: list[list[str]] = []
+        self.details: dict[str, list[Fact]] = {}
+        self.exchanges = exchanges
+        self.injected = injected
+        self.leaks = 0
+        self.left_out = 0
+        self.touched = False
 
     @property
     def numbers(self) -> dict[str, int]:

@@ -37,7 +37,7 @@ _FLOAT_WORDS = frozenset(
 )
 _INT = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # YAML 1.1 section 5.1
+_NOT_YAML = "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"  # YAML 1.1 section 5.1
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _STANDARD = "tag:yaml.org,2002:"
 
@@ -96,7 +96,7 @@ def decode(data: bytes) -> str:
 
 
 def _check_characters(text: str) -> None:
-    match = _NOT_YAML.search(text)
+    match = re.search(_NOT_YAML, text)
     if match is not None:
         line = text.count("\n", 0, match.start()) + 1
         raise ConfigError(

@@ -6,8 +6,6 @@ never a table, and no judgement on whether something failed.
 
 from __future__ import annotations
 
-from difflib import SequenceMatcher
-
 from pytest_gatekeeper._core.hosts import host_matches
 from pytest_gatekeeper._core.query import HostPattern, Traffic, Wanted
 from pytest_gatekeeper._core.records import Exchange
@@ -60,6 +58,8 @@ def _similar(pattern: HostPattern, scene: Scene) -> str:
 
 def _likeness(name: str, host: str) -> float:
     """From 0 to 1, and above for a host that the pattern seems to match."""
+    from difflib import SequenceMatcher  # for a mistake alone
+
     return 2 if _mismatch(name, host) else SequenceMatcher(None, name.removeprefix("*."), host).ratio()
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Sequence
-from difflib import SequenceMatcher
 
 from pytest_gatekeeper._core.hints import is_header_name
 from pytest_gatekeeper._core.hosts import HostTable, is_address, same_host
@@ -128,6 +127,8 @@ class RuleBook:
         patterns = dict.fromkeys(rule.pattern for rule in self.rules)
         if not patterns:
             return f"no rule for {host}: there are no rules at all"
+        from difflib import SequenceMatcher  # for a miss alone
+
         name = host.lower()
         nearest = max(patterns, key=lambda pattern: SequenceMatcher(None, name, pattern.lower()).ratio())
         return f"no rule for {host}; nearest is {nearest}{_mismatch(nearest.lower(), name)}"

@@ -8,8 +8,7 @@ What may stand in the texts is `config`'s and `source_spec`'s. No message quotes
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from pytest_gatekeeper._core.document import Listing, Node, Scalar, Table, whole
@@ -46,9 +45,16 @@ class Notes:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """What was probably meant, as `did you mean ...?`; else the list of what there is."""
+    close = _closest(word, known)
+    return f"did you mean {close!r}?" if close else f"there are {', '.join(known)}"
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    """The name that a word is most like, whatever the case; "" where it is like none."""
+    from difflib import get_close_matches  # for a mistake alone
+
     by_lower = {name.lower(): name for name in known}
-    close = get_close_matches(word.lower(), by_lower, 1)
-    return f"did you mean {by_lower[close[0]]!r}?" if close else f"there are {', '.join(known)}"
+    return next((by_lower[close] for close in get_close_matches(word.lower(), by_lower, 1)), "")
 
 
 def shown_key(key: str) -> str:
@@ -118,8 +124,7 @@ class Section:
         """An unknown key that was probably meant to be this one, which is not there; "" without one."""
         if name in self._pairs:
             return ""
-        by_lower = {key.lower(): key for key in self._unknown if shown_key(key) == key}
-        return next((by_lower[close] for close in get_close_matches(name, by_lower, 1)), "")
+        return _closest(name, (key for key in self._unknown if shown_key(key) == key))
 
     def note(self, problem: str, name: str | None = None) -> None:
         """Keep a finding about a key, or about the section as a whole."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["LINE", "Plan", "make_plan", "plan_of", "said_fail_on"]
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """What one proxy shall be: the options, and what a marker or a call of the factory changed.
 
     Attributes:
@@ -35,7 +33,7 @@ class Plan:
     """
 
     config: Settings | str | os.PathLike[str] | None = None
-    credentials: tuple[Mapping[str, Any], ...] = field(default=(), repr=False)
+    credentials: tuple[Mapping[str, Any], ...] = ()
     policy: str | None = None
     allow: tuple[str, ...] | None = None
     secrets: SecretsMode = "auto"
@@ -44,6 +42,9 @@ class Plan:
     upstream_timeout: float = 60.0
     no_proxy: tuple[str, ...] = ()
     fail_on: tuple[str, ...] = DEFAULT
+
+    def __repr__(self) -> str:
+        return f"<Plan, {len(self.credentials)} credentials of its own>"  # a mapping may hold a value
 
 
 # ------------------------------------------------------------------ keywords
@@ -156,7 +157,7 @@ def make_plan(options: Options, said: Iterable[Mapping[str, object]], who: str) 
             checked[key] = _checked(key, value, who)
         if "credentials" in checked:
             checked["credentials"] = plan.credentials + checked["credentials"]
-        plan = replace(plan, **checked)
+        plan = plan._replace(**checked)
     return plan
 
 

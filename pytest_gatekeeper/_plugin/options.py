@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import pytest
 
@@ -28,8 +27,7 @@ _PREFIX = "gatekeeper_"
 _NUMBER: Literal["float", "string"] = "float" if pytest.version_tuple >= (9, 0) else "string"  # native TOML has numbers
 
 
-@dataclass(frozen=True)
-class Options:
+class Options(NamedTuple):
     """What the command line and the ini file say.
 
     Attributes:
@@ -147,11 +145,12 @@ def add_options(parser: pytest.Parser) -> None:
         help="write a report of what went where, .json or .html; repeatable",
     )
     option("fail-on", "LIST", "what fails a test or the run: leak,unused,bypass,cleartext,violation, or none")
+    usual = Options()
     parser.addini("gatekeeper_config", "see --gatekeeper-config; relative to the ini file", "string", "")
-    parser.addini("gatekeeper_secrets", "see --gatekeeper-secrets", "string", Options.secrets)
+    parser.addini("gatekeeper_secrets", "see --gatekeeper-secrets", "string", usual.secrets)
     parser.addini("gatekeeper_allow_network", "see --gatekeeper-allow-network", "bool", default=False)
-    parser.addini("gatekeeper_idle_timeout", "see --gatekeeper-idle-timeout", _NUMBER, Options.idle_timeout)
-    parser.addini("gatekeeper_upstream_timeout", "see --gatekeeper-upstream-timeout", _NUMBER, Options.upstream_timeout)
+    parser.addini("gatekeeper_idle_timeout", "see --gatekeeper-idle-timeout", _NUMBER, usual.idle_timeout)
+    parser.addini("gatekeeper_upstream_timeout", "see --gatekeeper-upstream-timeout", _NUMBER, usual.upstream_timeout)
     parser.addini("gatekeeper_no_proxy", "hosts that clients under test reach directly", "linelist", [])
     parser.addini(
         "gatekeeper_report", "see --gatekeeper-report, a path a line; relative to the ini file", "linelist", []

@@ -10,8 +10,6 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from anyio import CancelScope, to_thread
-
 if TYPE_CHECKING:
     from typing_extensions import Self  # typing's is younger than Python 3.10
 
@@ -39,11 +37,15 @@ class Running(ABC):
         self.close()
 
     async def __aenter__(self) -> Self:
+        from anyio import to_thread  # slow to load, and most tests are sync
+
         await to_thread.run_sync(self.start)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        from anyio import CancelScope, to_thread
+
         with CancelScope(shield=True):
             await to_thread.run_sync(self.close)

@@ -8,12 +8,14 @@ Bodies are `_core.framing`'s, decisions `_core.decide`'s.
 from __future__ import annotations
 
 import re
-
-import h11
+from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._core.model import Headers, RequestHead, ResponseHead
 from pytest_gatekeeper._proxy.lane import fast_request, fast_response
 from pytest_gatekeeper._proxy.stream import Stream
+
+if TYPE_CHECKING:
+    import h11  # slow to load, and most runs have none but plain heads
 
 __all__ = [
     "MAX_HEAD",
@@ -130,6 +132,8 @@ def _translated(error: h11.ProtocolError) -> BadHead:
 
 
 def _judged(connection: h11.Connection, raw: bytes) -> h11.Event:
+    import h11
+
     try:
         connection.receive_data(raw)
         event = connection.next_event()
@@ -149,6 +153,8 @@ def parse_request(raw: bytes) -> RequestHead:
     head = fast_request(raw)
     if head is not None:
         return head
+    import h11
+
     hostless = raw.startswith(b"CONNECT ") and _HOST.search(raw) is None
     if hostless:  # its target names the host, and clients leave it at that
         raw = raw[: -2 if raw.endswith(b"\r\n") else -1] + b"Host: x\r\n\r\n"
@@ -167,18 +173,16 @@ def parse_request(raw: bytes) -> RequestHead:
     return RequestHead(method, target, version, headers[:-1] if hostless else headers)
 
 
-_ASKED = h11.Request(  # what the judge believes was sent: it accepts any answer to this
-    method="GET", target="/", headers=[("Host", "x"), ("Connection", "upgrade"), ("Upgrade", "x")]
-)
-
-
 def parse_response(raw: bytes) -> ResponseHead:
     """Read a response head, interim ones included. Raises BadHead."""
     head = fast_response(raw)
     if head is not None:
         return head
+    import h11
+
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-    connection.send(_ASKED)
+    upgrade = [("Host", "x"), ("Connection", "upgrade"), ("Upgrade", "x")]
+    connection.send(h11.Request(method="GET", target="/", headers=upgrade))  # so that it accepts any answer
     event = _judged(connection, raw)
     if not isinstance(event, h11.Response | h11.InformationalResponse):
         raise BadHead(400, "the message head is malformed (RFC 9112)")

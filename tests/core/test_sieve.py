@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_gatekeeper._core.scan.needles import forms
 from pytest_gatekeeper._core.scan.sieve import CORE, Sieve
 
 SIZE = 20_000
@@ -94,3 +95,39 @@ def test_a_sieve_says_what_a_plain_search_says(data: st.DataObject) -> None:
         at = rng.randrange(max(1, len(text) - size))
         cores.append(text[at : at + size] if rng.random() < 0.3 and len(text) > size else made(rng, alphabet, size))
     assert set(Sieve(cores).found_in(text)) == {core for core in cores if core in text}
+
+
+SENTENCE = "The quick brown fox, who jumps over 7 lazy dogs; Quebec is \\cold\\. "
+FULL_OF: dict[str, Callable[[random.Random], bytes]] = {
+    "binary": lambda rng: rng.randbytes(SIZE),
+    "prose": lambda rng: SENTENCE.encode() * 100 + rng.randbytes(5).hex().encode() + SENTENCE.encode() * 100,
+    "letters and digits": lambda rng: made(rng, ALNUM, SIZE),
+    "hexadecimal": lambda rng: rng.randbytes(SIZE // 2).hex().encode(),
+    "capital hexadecimal": lambda rng: rng.randbytes(SIZE // 2).hex().upper().encode(),
+    "percent": lambda rng: b"".join(b"%%%02X" % byte for byte in rng.randbytes(SIZE // 3)),
+    "escapes": lambda rng: b"".join(b"\\u%04x" % byte for byte in rng.randbytes(SIZE // 6)),
+}
+VALUES: dict[str, Callable[[random.Random], str]] = {
+    "hexadecimal": lambda rng: rng.randbytes(20).hex(),
+    "letters and digits": lambda rng: made(rng, ALNUM, 24).decode(),
+    "short": lambda rng: made(rng, ALNUM, 8).decode(),
+    "signs": lambda rng: made(rng, ALNUM + b'/+"%&=? \\', 30).decode(),
+}
+
+
+@pytest.mark.parametrize("count", [1, 20, 120])
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("kind", FULL_OF)
+def test_every_form_is_found_in_data_full_of_its_like(kind: str, value: str, count: int) -> None:
+    """For few secrets and for many, in data of each form's own alphabet, and only what is there."""
+    rng = random.Random(f"{kind} {value} {count}")
+    cores = sorted({form[-CORE:] for _ in range(count) for form in forms(VALUES[value](rng))})
+    sieve = Sieve(cores)
+    data = FULL_OF[kind](rng)
+    assert sieve.found_in(data) == []
+    for core in rng.sample(cores, min(len(cores), 12)):
+        at = rng.randrange(len(data))
+        there = data[:at] + core + data[at:]
+        assert set(sieve.found_in(there)) == {core for core in cores if core in there} >= {core}
+        there = data[:at] + core[:-1] + b"\n" + data[at:]
+        assert set(sieve.found_in(there)) == {core for core in cores if core in there}

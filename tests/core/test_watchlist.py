@@ -214,3 +214,36 @@ def test_memory_is_bounded() -> None:
     for size in (1, 100, 100_000, 3):
         probe.feed(b"z" * size)
         assert len(probe._tail) < known.longest
+
+
+def test_a_view_is_what_it_shows() -> None:
+    """All of an object's bytes, some of them, in another order or of another kind of object."""
+    data = b"x" + VALUE.encode()
+    backwards = memoryview(data[::-1])[::-1]
+    for view in (memoryview(data), memoryview(b"xx" + data + b"x")[2:-1], backwards, memoryview(bytearray(data))):
+        assert [hit.offset for hit in hits_of(Probe(watchlist(VALUE)), [view])] == [1]
+    assert hits_of(Probe(watchlist(VALUE)), [memoryview(data[::-1])]) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_probe_sees_what_a_plain_search_sees(data: st.DataObject) -> None:
+    """In text and in what looks like secrets, for few values and many, whatever the cuts: each form, once, in place."""
+    rng = random.Random(data.draw(st.integers()))
+    size = data.draw(st.sampled_from([8, 20, 40]))
+    count = data.draw(st.sampled_from([1, 30]))
+    values = ["".join(rng.choices("ABCXYZabcxyz0123456789", k=size)) for _ in range(count)]
+    filler = data.draw(
+        st.sampled_from([b"the quick brown fox ", b"0123456789abcdef", b"%41%42", b"\\u0041", b"QUJD", b"\0\xff"])
+    )
+    stream, places = b"", []
+    for _ in range(data.draw(st.integers(1, 4))):
+        stream += bytes(rng.choices(filler, k=rng.choice([0, 10, 3000, 30_000])))
+        form = rng.choice(list(forms(rng.choice(values))))
+        places.append(len(stream))
+        stream += form
+    edges = [rng.randrange(len(stream)) for _ in range(data.draw(st.integers(0, 5)))]
+    found = [hit.offset for hit in hits_of(Probe(watchlist(*values)), cut(stream, *edges))]
+    expected = {stream.find(form, at) for value in values for form in forms(value) for at in [0, *places]} - {-1}
+    assert len(found) == len(set(found))
+    assert set(places) <= set(found) <= expected

@@ -130,6 +130,14 @@ class Watchlist:
         return hits
 
 
+def _whole(data: bytes | memoryview) -> bytes:
+    """The same as bytes, which is a copy only where it has to be."""
+    if isinstance(data, bytes):
+        return data
+    of = data.obj
+    return of if isinstance(of, bytes) and data.c_contiguous and data.nbytes == len(of) else bytes(data)
+
+
 def _offset(hit: Hit) -> int:
     return hit.offset
 
@@ -155,7 +163,7 @@ class Probe:
         keep = self._watchlist.longest - 1
         if keep < 0 or not data:
             return []
-        data = bytes(data)
+        data = _whole(data)
         fed, tail = self._fed, self._tail
         self._fed += len(data)
         if not tail:
