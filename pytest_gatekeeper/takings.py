@@ -151,26 +151,27 @@ class Watch:
         if self._detailed:
             self._detail_leaks(leaks, bypasses, owners, test, taken)
         for record in owners:
-            if record.violations or getattr(record, "cleartext", False):
+            if record.violations or getattr(record, "cleartext", False) or getattr(record, "unscanned", ()):
                 self._find_in(record, test, taken)
         for fact in taken.findings:
             fact.update(text=self._blank(fact["text"]), test=self.label(test))
 
     def _find_in(self, record: Traced, test: str, taken: Taken) -> None:
-        """What is wrong with a record, and was not told yet: its violations come first, in order."""
+        """What is wrong with a record, or not known, and was not told yet: its violations come first, in order."""
         from pytest_gatekeeper._core.records import Exchange
         from pytest_gatekeeper._core.report import cleartext_fact, violation_fact
         from pytest_gatekeeper._core.scope import finding_facts
 
         for number, fact in enumerate(finding_facts([record], (), (), test)):
             violates = fact["kind"] == "violation"
-            if not self._new((record, number if violates else "cleartext")):
+            mark = number if violates else "cleartext" if fact["kind"] == "cleartext" else fact["text"]
+            if not self._new((record, mark)):
                 continue
             taken.findings.append(fact)
             text = self._blank(fact["text"]) if self._detailed else ""
             if self._detailed and violates:
                 taken.keep("violations", violation_fact(record, number, text, test, self.name))
-            elif self._detailed and isinstance(record, Exchange):
+            elif self._detailed and fact["kind"] == "cleartext" and isinstance(record, Exchange):
                 taken.keep("cleartext", cleartext_fact(record, text, test, self.name))
 
     def _detail_leaks(

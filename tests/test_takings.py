@@ -96,6 +96,18 @@ class TestOwners:
         assert ([fact["kind"] for fact in first.findings], first.leaks) == (["leak", "bypass"], 1)
         assert (second.findings, second.leaks, second.touched) == ([], 0, False)
 
+    def test_what_could_not_be_looked_into_is_told_once(self) -> None:
+        """By the test that saw it; a reason that comes later is one more, and neither fails anything."""
+        recorder, follower = watch(wide=True)
+        made = exchange(1, closed=False)
+        made.unscanned = ("body: one reason",)
+        recorder.accept(made)
+        told = [[(fact["kind"], fact["text"]) for fact in follower.take(test).findings] for test in ("test_a", "b")]
+        made.status, made.unscanned = 204, ("body: one reason", "message: another")
+        told.append([(fact["kind"], fact["text"]) for fact in follower.take("c").findings])
+        url = "GET https://api.example.com/1"
+        assert told == [[("unscanned", f"{url}, body: one reason")], [], [("unscanned", f"{url}, message: another")]]
+
     def test_a_leak_of_an_exchange_that_arrived_in_an_earlier_test(self) -> None:
         """It belongs to the test that saw it, and says where its exchange is found; the page marks that as well."""
         pages = []

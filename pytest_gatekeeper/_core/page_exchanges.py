@@ -129,6 +129,8 @@ def _fate(fact: Fact, leaked: bool) -> str:
         parts.append(badge("cleartext"))
     if leaked:
         parts.append(badge("leak"))
+    if fact["unscanned"]:
+        parts.append(badge("not scanned", "warn"))
     if fact["upstream_verified"] is False:
         parts.append(badge("not verified", "warn"))
     if fact["denied"]:
@@ -145,6 +147,7 @@ def _more(fact: Fact) -> str:
         for done in fact["injections"]
     }
     rows.update({
+        "not scanned": "; ".join(fact["unscanned"]),
         "why none": fact["reason"], "denied": fact["deny_reason"], "failed": fact["error"], **_violations(fact),
         "upstream": fact["upstream"], "subprotocol": fact["subprotocol"],
         "bytes": f"{fact['request_size']:,} up, {fact['response_size']:,} down", "closed by": fact["closed"],

@@ -86,6 +86,7 @@ class Exchange:
         upstream: `host:port` dialled, or None.
         upstream_verified: whether the upstream's certificate was verified; None without TLS.
         cleartext: a credential went to an upstream that is neither TLS nor loopback.
+        unscanned: what of it was sent upstream without being looked into for secrets, and why.
         closed: None while it runs, then what ended it.
         folded: it was among the oldest of very many, and has given up its header fields (see `fold`).
         tunnel: the CONNECT it came through, or None for plain HTTP.
@@ -95,7 +96,7 @@ class Exchange:
         "_was_sent", "cleartext", "closed", "denied", "deny_reason", "duration", "error", "folded", "forwarded_headers",
         "headers", "host", "http_version", "id", "injections", "is_upgrade", "method", "port", "reason", "request_id",
         "request_size", "response_headers", "response_size", "scheme", "started", "status", "subprotocol", "target",
-        "tunnel", "upgraded", "upstream", "upstream_verified", "violations",
+        "tunnel", "unscanned", "upgraded", "upstream", "upstream_verified", "violations",
     )  # fmt: skip
 
     def __init__(self, id: int, method: str, scheme: str, host: str, port: int, target: str) -> None:
@@ -127,6 +128,7 @@ class Exchange:
         self.upstream: str | None = None
         self.upstream_verified: bool | None = None
         self.cleartext = False
+        self.unscanned: tuple[str, ...] = ()
         self.closed: Closed | None = None
         self.folded = False
         self.tunnel: Tunnel | None = None

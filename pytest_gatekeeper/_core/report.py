@@ -37,7 +37,7 @@ _VALUE = 300
 _FIELDS = (
     "id", "method", "scheme", "host", "port", "target", "http_version", "status", "reason", "is_upgrade", "upgraded",
     "subprotocol", "request_size", "response_size", "denied", "deny_reason", "error", "upstream", "upstream_verified",
-    "cleartext", "started", "duration", "closed", "request_id",
+    "cleartext", "unscanned", "started", "duration", "closed", "request_id",
 )  # fmt: skip
 _SHOWN = re.compile(r"(?:[A-Za-z][A-Za-z0-9-]* )?<secret [0-9a-f]{8}>")
 _PRIVATE = re.compile(r"auth|cookie|token|secret|passw|credential|signature|session|api-?key|[-_]key$", re.IGNORECASE)
@@ -79,7 +79,7 @@ def exchange_fact(exchange: Exchange, test: str, proxy: str, blank: Blank, *, he
     fact: Fact = {"test": test, "proxy": proxy}
     for name in _FIELDS:
         value = getattr(exchange, name)
-        fact[name] = blank(value) if isinstance(value, str) else value
+        fact[name] = blank(value) if isinstance(value, str) else list(value) if isinstance(value, tuple) else value
     fact["url"] = blank(exchange.url)
     fact["injections"] = [
         {"header": done.header, "grant": done.grant, "rule": done.rule, "secret": done.secret.fingerprint}

@@ -52,6 +52,8 @@ KINDS = {
     "cleartext": "cleartext injections",
 }
 
+_TOLD = (*KINDS, "unscanned")  # the last is not counted: it is nothing that was found
+
 HEADINGS = ("host pattern", "header", "grant", "hosts reached", "requests", "upgrades", "tests")
 _UNUSED = "never used"
 _HOSTS = 8
@@ -177,6 +179,8 @@ def finding_facts(
         told.extend(("violation", text) for text in tell_violations(record))
         if isinstance(record, Exchange) and record.cleartext:
             told.append(("cleartext", describe(record)))
+        if isinstance(record, Exchange):
+            told.extend(("unscanned", f"{record.method} {record.url}, {text}") for text in record.unscanned)
     told.extend(("bypass", tell_bypass(bypass)) for bypass in bypasses)
     return [{"kind": kind, "text": text, "test": test_id} for kind, text in told]
 
@@ -188,7 +192,7 @@ def is_upstream(leak: Leak) -> bool:
 
 def merge_findings(*facts: Iterable[Fact]) -> list[Fact]:
     """Findings of many tests or workers, in the order of leaks, violations, bypasses, cleartext, and then of tests."""
-    kinds = list(KINDS)
+    kinds = list(_TOLD)
     found = [fact for several in facts for fact in several]
     return sorted(found, key=lambda fact: (kinds.index(fact["kind"]), fact["test"]))
 
@@ -295,7 +299,7 @@ def _below(rule: RuleUse, width: int) -> list[str]:
 def _told(findings: Sequence[Fact], width: int) -> list[str]:
     counts = Counter(fact["kind"] for fact in findings)
     lines = textwrap.wrap(", ".join(f"{name} {counts[kind]}" for kind, name in KINDS.items()), width)
-    for kind in KINDS:
+    for kind in _TOLD:
         of_kind = [fact for fact in findings if fact["kind"] == kind]
         for fact in of_kind[:_FINDINGS]:
             where = f" [{fact['test']}]" if fact["test"] else ""

@@ -219,7 +219,8 @@ def test_a_bomb_is_put_out() -> None:
     """A message that grows beyond all measure is not inflated to its end; memory stays small."""
     packer = PerMessageDeflate(False, True, 15, 15)
     bomb = frame(BINARY, TOKEN + bytes(100 << 20) + TOKEN, deflate=packer)
-    probe = WebSocketProbe(WATCHLIST, FRESH)
+    told: list[str] = []
+    probe = WebSocketProbe(WATCHLIST, FRESH, told.append)
     tracemalloc.start()
     found = places(probe, [bomb])
     peak = tracemalloc.get_traced_memory()[1]
@@ -227,6 +228,7 @@ def test_a_bomb_is_put_out() -> None:
     assert found == [("message 1", 0)]
     assert peak < 3 << 20
     assert places(probe, [frame(TEXT, TOKEN, deflate=packer)]) == [("message 2", 0)]
+    assert told == ["it decodes to more than 16 MiB and 64 times its size, and was left there"]
     probe = WebSocketProbe(WATCHLIST, TAKEOVER)
     assert places(probe, [bomb]) == [("message 1", 0)]
     as_it_is = bytes([0xC1, len(TOKEN)]) + TOKEN

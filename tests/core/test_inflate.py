@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_gatekeeper._core.model import Rule
-from pytest_gatekeeper._core.scan import inflate
-from pytest_gatekeeper._core.scan.inflate import Budget, CodedProbe, _library, body_probe, decoders
+from pytest_gatekeeper._core.scan import codings, inflate
+from pytest_gatekeeper._core.scan.codings import _library, decoders
+from pytest_gatekeeper._core.scan.inflate import Budget, CodedProbe, body_probe
 from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._core.secret import Secret
 
@@ -117,7 +118,7 @@ def test_a_bomb_is_put_out() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [0]
-    assert peak < 4 * inflate.PIECE
+    assert peak < 4 * codings.PIECE
     twice = offsets(probe("gzip, gzip"), [gzip.compress(bomb)])
     assert twice in ([], [0])
     assert offsets(probe("gzip"), [gzip.compress(bytes(Budget.FREE // 2) + VALUE.encode())]) == [Budget.FREE // 2]
@@ -262,6 +263,50 @@ def test_without_a_library_a_body_is_looked_at_as_it_is(monkeypatch: pytest.Monk
     _library.cache_clear()
     monkeypatch.setitem(sys.modules, "brotli", library(Decompressor=object))
     assert decoders((("Content-Encoding", "br"),)) == []
+
+
+BROTLI = "br needs the package brotli 1.2 or later"
+ZSTANDARD = "zstd needs the package zstandard, or Python 3.14"
+
+
+@pytest.mark.parametrize(
+    ("coding", "why"),
+    [
+        ("br", ["br needs the package brotli 1.2 or later"]),
+        ("gzip, zstd", ["zstd needs the package zstandard, or Python 3.14"]),
+        (
+            "zstd, br, br",
+            ["br needs the package brotli 1.2 or later and zstd needs the package zstandard, or Python 3.14"],
+        ),
+        ("s3cret-name, br", ["its Content-Encoding is not known"]),
+        ("gzip, gzip, gzip, gzip, gzip", ["it has more than 4 content codings"]),
+        ("gzip, identity, deflate", []),
+        ("identity", []),
+    ],
+)
+def test_what_cannot_be_looked_into_is_told(monkeypatch: pytest.MonkeyPatch, coding: str, why: list[str]) -> None:
+    """With the reason, at once; a name that may be anything is not repeated."""
+    _library.cache_clear()
+    for name in ALL:
+        monkeypatch.setitem(sys.modules, name, None)
+    told: list[str] = []
+    body_probe(WATCHLIST, (("Content-Encoding", coding),), told.append)
+    body_probe(Watchlist([]), (("Content-Encoding", coding),), told.append)  # nothing is looked for
+    assert told == why
+    _library.cache_clear()
+
+
+@pytest.mark.parametrize("size", [1 << 20, 100 << 20])
+def test_a_bomb_that_is_put_out_is_told(size: int) -> None:
+    """Once; a body within the bounds is not."""
+    packer = zlib.compressobj(9, wbits=31)
+    body = b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
+    told: list[str] = []
+    looking = body_probe(WATCHLIST, (("Content-Encoding", "gzip"),), told.append)
+    for at in range(0, len(body), 1000):
+        looking.feed(body[at : at + 1000])
+    expected = ["it decodes to more than 16 MiB and 64 times its size, and was left there"]
+    assert told == (expected if size > 16 << 20 else [])
 
 
 def compressed(name: str, data: bytes) -> bytes:

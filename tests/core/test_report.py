@@ -97,8 +97,8 @@ class TestFacts:
             "host": "api.example.com", "port": 443, "target": "/v1?page=2", "url": "https://api.example.com/v1?page=2",
             "http_version": "1.1", "status": 200, "reason": "", "is_upgrade": False, "upgraded": False,
             "subprotocol": None, "request_size": 0, "response_size": 0, "denied": False, "deny_reason": "",
-            "error": None, "upstream": None, "upstream_verified": None, "cleartext": False, "started": 7.5,
-            "duration": 0.25, "closed": "client", "request_id": "", "violations": [],
+            "error": None, "upstream": None, "upstream_verified": None, "cleartext": False,
+            "unscanned": [], "started": 7.5, "duration": 0.25, "closed": "client", "request_id": "", "violations": [],
             "injections": [
                 {"header": "X-Api-Key", "grant": "api", "rule": "credentials[0]", "secret": SECRET.fingerprint}
             ],

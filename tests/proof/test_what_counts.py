@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from collections.abc import Callable
 
 import pytest
 
 from pytest_gatekeeper import Config, Gatekeeper
+from pytest_gatekeeper._core.scope import finding_facts, merge_findings, render
 from tests.proof.conftest import (
     API,
     SWITCHED,
@@ -230,3 +232,28 @@ def test_every_way_is_a_way() -> None:
         (False, True), (False, False), (True, True), (True, False),
     }  # fmt: skip
     assert Gatekeeper().recorder.leaks == ()
+
+
+# ------------------------------------------------------------------ what cannot be looked into
+
+
+@pytest.mark.parametrize("way", ["plain", "tunnel"])
+@pytest.mark.parametrize(("coding", "unscanned"), [("s3cret-coding", 1), ("gzip", 0)])
+def test_a_body_that_cannot_be_looked_into_is_told(bench: Bench, way: Way, coding: str, unscanned: int) -> None:
+    """Of what is sent upstream, by exchange; one that can is not, and what an upstream sends back fails nothing."""
+    body = gzip.compress(b"nothing")
+    fields = (f"Content-Encoding: {coding}", f"Content-Length: {len(body)}")
+    client, server = bench.asked(way, WEB, bench.head(way, WEB, fields=fields, method="PUT") + body)
+    assert server.message().body == body
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Encoding: odd\r\nContent-Length: 2\r\n\r\nok")
+    assert client.message().body == b"ok"
+    (exchange,) = bench.recorder.exchanges
+    assert exchange.unscanned == ("body: its Content-Encoding is not known",) * unscanned
+    assert bench.recorder.assert_no_leaks("any") == (exchange,)
+    (told,) = [finding_facts([exchange], (), (), "test_a")]
+    line = f"PUT {exchange.url}, body: its Content-Encoding is not known"
+    assert told == [{"kind": "unscanned", "text": line, "test": "test_a"}] * unscanned
+    assert render([], 200, merge_findings(told))[1:] == [
+        "leaks 0, violations 0, bypasses 0, cleartext injections 0",
+        *[f"unscanned: {line} [test_a]"] * unscanned,
+    ]

@@ -7,11 +7,12 @@ looked at as plain bytes from there on. Nothing is sent, answered or judged here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pytest_gatekeeper._core.model import Headers
-from pytest_gatekeeper._core.scan.inflate import CodedProbe, Inflater
+from pytest_gatekeeper._core.scan.codings import Inflater
+from pytest_gatekeeper._core.scan.inflate import CodedProbe
 from pytest_gatekeeper._core.scan.watchlist import Hit, Probe, Watchlist
 
 __all__ = ["TUNNEL", "Deflate", "Sighting", "WebSocketProbe", "deflate_parameters", "unmasked"]
@@ -143,10 +144,17 @@ class WebSocketProbe:
     Args:
         watchlist: what to look for.
         deflate: how the direction is compressed, None where it is not.
+        tell: called with the reason where a message is not looked into to its end, though its reader may do so.
     """
 
-    def __init__(self, watchlist: Watchlist, deflate: Deflate | None = None) -> None:
+    def __init__(
+        self,
+        watchlist: Watchlist,
+        deflate: Deflate | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._watchlist = watchlist
+        self._tell = tell
         self._deflate = deflate
         self._inflater: Inflater | None = None  # with what earlier messages left in it
         self._lost = False  # what they left
@@ -211,7 +219,7 @@ class WebSocketProbe:
         if frame.opcode > 2 or self._message is not None or (frame.rsv and not compressed):
             return None
         self._messages += 1
-        probe = CodedProbe(self._watchlist, self._next_inflater() if compressed else ())
+        probe = CodedProbe(self._watchlist, self._next_inflater() if compressed else (), self._tell)
         self._message = _Message(f"message {self._messages}", probe, compressed)
         return self._message
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Literal
 
@@ -130,7 +131,8 @@ class LeakScan:
 
     def request_body(self, headers: Headers) -> Watch:
         """Watches the request's body: feed it the data bytes, framing left out. `headers` are the request's."""
-        return self._watch("upstream", _placed("body", body_probe(self._watchlist, headers)))
+        probe = body_probe(self._watchlist, headers, partial(self._unscanned, "body"))
+        return self._watch("upstream", _placed("body", probe))
 
     def response_body(self, headers: Headers) -> Watch:
         """Watches the answer's body: feed it the data bytes, framing left out. `headers` are the answer's."""
@@ -142,9 +144,16 @@ class LeakScan:
         if protocols[:1] != ["websocket"]:
             plain = [_placed(TUNNEL, Probe(self._watchlist)) for _ in range(2)]
             return self._watch("upstream", plain[0]), self._watch("client", plain[1])
-        client = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=True))
+        tell = partial(self._unscanned, "message")
+        client = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=True), tell)
         upstream = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=False))
         return self._watch("upstream", client.feed), self._watch("client", upstream.feed)
+
+    def _unscanned(self, place: str, why: str) -> None:
+        """Note what was sent upstream and cannot be looked into."""
+        text = f"{place}: {why}"
+        if text not in self._exchange.unscanned:
+            self._exchange.unscanned += (text,)
 
     def _watch(self, direction: Direction, feed: Callable[[bytes | memoryview], Sequence[Sighting]]) -> Watch:
         return Watch(feed, lambda seen: self._report(direction, seen))
