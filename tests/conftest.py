@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +26,7 @@ from pytest_gatekeeper._proxy import listener, port
 from pytest_gatekeeper._proxy.thread import LoopThread, proxy_thread
 from pytest_gatekeeper.recorder import Recorder
 
+T = TypeVar("T")
 Finished = subprocess.CompletedProcess[str]
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +66,19 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, **attributes: object) -
     vars(module).update(attributes)
     monkeypatch.setitem(sys.modules, name, module)
     return module
+
+
+def run_aiohttp(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that uses aiohttp, which does not wait for the end of its connections: that is no error of ours.
+
+    A connection is left over where an answer's end comes late, or TLS is still being closed.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        try:
+            return asyncio.run(work)
+        finally:
+            gc.collect()
 
 
 # ---- HTTP/1.1 as it is on the wire

@@ -30,7 +30,7 @@ from pytest_gatekeeper.clients import CLIENTS, client_kwargs, connect
 from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.origin import Origin
 from pytest_gatekeeper.toolfiles import TOOLS, java_variables, tool_variables, wget_variables
-from tests.conftest import stand_in
+from tests.conftest import run_aiohttp, stand_in
 
 writes_stores = pytest.mark.skipif(
     not hasattr(pkcs12, "serialize_java_truststore"), reason="this cryptography writes no Java trust store"
@@ -92,7 +92,7 @@ def with_aiohttp(proxy: Gatekeeper) -> int:
         async with aiohttp.ClientSession(**client_kwargs("aiohttp", proxy)) as session, session.get(URL) as answer:
             return answer.status
 
-    return asyncio.run(asyncio.wait_for(main(), LIMIT))
+    return run_aiohttp(asyncio.wait_for(main(), LIMIT))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import ssl
 import sys
@@ -20,7 +19,7 @@ from pytest_gatekeeper import Gatekeeper
 from pytest_gatekeeper._plugin.environ import lend
 from pytest_gatekeeper._plugin.repairs import repaired
 from pytest_gatekeeper.origin import Origin
-from tests.conftest import stand_in
+from tests.conftest import run_aiohttp, stand_in
 
 NAME = "api.nowhere.invalid"
 URL = f"https://{NAME}/"
@@ -251,9 +250,9 @@ async def fetched() -> int:
 def test_aiohttp_that_was_imported_before_gets_through(proxy: Gatekeeper) -> None:
     """With the environment alone it does not trust the proxy."""
     with repaired(proxy.ca.cert_path), lend(proxy.env):
-        assert asyncio.run(fetched()) == 200
+        assert run_aiohttp(fetched()) == 200
     with lend(proxy.env), pytest.raises(aiohttp.ClientConnectorCertificateError):
-        asyncio.run(fetched())
+        run_aiohttp(fetched())
 
 
 def test_urlopen_reaches_the_proxy_of_each_test(proxy: Gatekeeper) -> None:

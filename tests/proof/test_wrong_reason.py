@@ -6,7 +6,6 @@ recorder has nothing, and says so instead of agreeing. The twin is the same clie
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import socket
@@ -26,6 +25,7 @@ import urllib3
 import websockets
 from websockets.sync.client import connect as ws_connect
 
+from tests.conftest import run_aiohttp
 from tests.proof.conftest import other_address, rule
 
 if TYPE_CHECKING:
@@ -77,10 +77,9 @@ def with_aiohttp(url: str, proxy: Gatekeeper | None) -> None:
                 async with session.ws_connect(url) as opened:
                     await opened.close()
             else:
-                async with session.get(url):  # an answer that is left open is warned of, where its end comes late
-                    pass
+                await session.get(url)
 
-    asyncio.run(fetch())
+    run_aiohttp(fetch())
 
 
 def with_websockets(url: str, proxy: Gatekeeper | None) -> None:
@@ -264,8 +263,8 @@ def with_websockets(url):
 
 def with_aiohttp(url):
     async def fetch():
-        async with aiohttp.ClientSession(trust_env=True) as session, session.get(url):
-            pass
+        async with aiohttp.ClientSession(trust_env=True) as session, session.get(url) as answer:
+            await answer.read()
     asyncio.run(fetch())
 
 CASES = [(client, scheme) for client in (with_urllib, with_requests, with_httpx, with_aiohttp) for scheme in
