@@ -233,11 +233,11 @@ class Recorder(Assertions):
         except AssertionError:
             if not self._scene().unfinished:
                 raise
-        self._await_tunnels()
+        self.settle()
         return expectation(self._scene(wanted))
 
-    def _await_tunnels(self) -> None:
-        """Wait for the tunnels through which nothing came yet, for a moment at most."""
+    def settle(self) -> None:
+        """Wait for the tunnels through which nothing came yet, for a moment at most: their end may tell more."""
         end = time.monotonic() + _PATIENCE
         with self._changed:
             while self._scene().unfinished and (left := end - time.monotonic()) > 0:

@@ -453,7 +453,7 @@ def test_the_wait_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("ended", ["denied", "error", "closed", "used"])
 def test_nothing_else_is_waited_for(monkeypatch: pytest.MonkeyPatch, ended: str) -> None:
     """A tunnel that has ended or carried something is no reason, and neither is an assertion that holds."""
-    monkeypatch.setattr(Recorder, "_await_tunnels", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(Recorder, "settle", lambda _: pytest.fail("it waits"))
     recorder(opened(), carrier()).assert_injected("api.example.com")
     way = opened()
     way.denied, way.error = ended == "denied", "broken" if ended == "error" else None

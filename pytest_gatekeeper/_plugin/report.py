@@ -53,6 +53,7 @@ def _told(run: Run) -> Iterator[str]:
     for watch in run.watches:
         recorder, older = watch.recorder, watch.older
         lines: list[str] = []
+        recorder.settle()
         if not older:
             lines = recorder.describe(_LINES).splitlines()
         elif records := recorder.records[older:]:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+
+from pytest_gatekeeper import Recorder
+from pytest_gatekeeper._core.records import Tunnel
+from pytest_gatekeeper._plugin.options import Options
+from pytest_gatekeeper._plugin.report import add_section
+from pytest_gatekeeper._plugin.session import Run
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Suite
@@ -218,3 +226,26 @@ def test_no_value_is_shown(suite: Suite, monkeypatch: pytest.MonkeyPatch, argume
     assert "Authorization by added[0] (test)" in told
     assert "meant, in teardown" in told
     assert [value for value in VALUES if value in told] == []
+
+
+def test_the_section_waits_for_what_an_open_tunnel_comes_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client sees its handshake fail before the proxy does; the section has what the tunnel ended by."""
+    monkeypatch.setattr("pytest_gatekeeper.recorder._PATIENCE", 60.0)
+    tunnel = Tunnel(1, "api.example.com", 443)
+    tunnel.status = 200
+    recorder = Recorder()
+    recorder.accept(tunnel)
+    run = Run(Options())
+    run.watch(recorder, "gatekeeper_proxy", ())
+
+    def end() -> None:
+        tunnel.error, tunnel.closed = "the client does not trust the proxy's CA", "error"
+        recorder.accept(tunnel)
+
+    soon = threading.Timer(0.2, end)  # without a wait the section would be there first
+    soon.start()
+    report = SimpleNamespace(failed=True, sections=[])
+    add_section(run, report)  # type: ignore[arg-type]
+    soon.join()
+    ((_, text),) = report.sections
+    assert "failed: the client does not trust the proxy's CA" in text
