@@ -15,7 +15,7 @@ help:
 	@echo "make bench     what the proxy and its fixture cost, beside a direct connection (docs/performance.md)"
 	@echo "make fuzz      some minutes of mutated bytes over the wire"
 	@echo "make soak      ten minutes of 500 tunnels that open, talk and break: nothing may grow"
-	@echo "make proof     some minutes of what make test does at a smaller size: each record in time, no false leak"
+	@echo "make proof     ten minutes: what make test shows at a smaller size, at its full size (docs/performance.md)"
 	@echo "make format    what ruff can put right by itself"
 	@echo "make clean     remove environments, caches and builds"
 

@@ -30,9 +30,11 @@ UNLIKE_LOUD = (  # what these test is a run in which the root logger has no leve
     "tests/test_log.py::test_a_path_gets_the_whole_line",
 )
 LOUD = ("-rA", "--log-level=DEBUG", "-o", "junit_logging=all", *(f"--deselect={name}" for name in UNLIKE_LOUD))
+LATER = ("s3cret-of-the-path",)  # values that a test sends before any rule has them: nobody can know that then
 
 NAMES = re.compile(
-    r"<testcase [^>]*>|^_{3,} .* _{3,}$|^(?:PASSED|SKIPPED|XFAIL|XPASS) .*$|^(?:FAILED|ERROR) \S+::[^\n]*?(?= - |$)",
+    r"<testcase [^>]*>|^ *(?:<|&lt;)Function .*$|^_{3,} .* _{3,}$"
+    r"|^(?:PASSED|SKIPPED|XFAIL|XPASS) .*$|^(?:FAILED|ERROR) \S+::[^\n]*?(?= - |$)",
     re.MULTILINE,
 )
 LIBRARIES = re.compile(r"^[A-Z]+ +(?!pytest_gatekeeper\b)[\w.]+:\w+\.py:\d+ .*$", re.MULTILINE)
@@ -110,7 +112,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         status, texts = run(arguments[loud:], Path(folder), loud=loud)
         values = {value for file in Path(folder).glob("*.json") for value in json.loads(file.read_text("utf-8"))}
-    known = {repr(value): value for value in sorted(filter(telling, values))}
+    known = {repr(value): value for value in sorted(values) if telling(value) and value not in LATER}
     found = hits({name: ours(text) for name, text in texts.items()}, known)
     size = sum(map(len, texts.values()))
     for hit in found:

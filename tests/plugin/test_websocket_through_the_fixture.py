@@ -10,7 +10,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from websockets.asyncio.client import connect as connect_async
@@ -21,6 +21,8 @@ from pytest_gatekeeper import Gatekeeper, Origin
 HOST = "ws.example.com"
 TOKEN = "s3cret-of-the-real-clients"
 RULE = {"host": HOST, "grant": "ws-api", "source": {"type": "static", "value": TOKEN}}
+
+LIMIT = 60.0
 
 with_rule = pytest.mark.gatekeeper(credentials=[RULE], fail_on="leak,violation")
 
@@ -90,6 +92,12 @@ def test_a_head_in_mixed_case(gatekeeper_proxy: Gatekeeper, gatekeeper_origin: O
 
 # ------------------------------------------------------------------ messages
 
+PATIENT: dict[str, Any] = {
+    "max_size": 1 << 21,
+    "open_timeout": LIMIT,
+    "ping_interval": None,
+}  # a busy machine is no fault
+
 
 def messages(count: int) -> Iterator[str | bytes]:
     """Text and bytes of 1 B to 1 MiB, most of them short; the same each time."""
@@ -113,12 +121,12 @@ def fragments(message: str | bytes) -> Iterable[str] | Iterable[bytes]:
 def talk(url: str, count: int, proxy: str | Literal[True] = True) -> int:
     """Send so many messages with the sync client; how many came back as they were."""
     same = 0
-    with connect(url, max_size=1 << 21, proxy=proxy) as client:
+    with connect(url, proxy=proxy, **PATIENT) as client:
         for number, message in enumerate(messages(count)):
             client.send(fragments(message) if number % 7 == 3 else message)
             same += client.recv() == message
             if number % 50 == 0:
-                assert client.ping(b"%d" % number).wait(10)
+                assert client.ping(b"%d" % number).wait(LIMIT)
         client.close(4001, "that was it")
     return same
 
@@ -126,7 +134,7 @@ def talk(url: str, count: int, proxy: str | Literal[True] = True) -> int:
 async def talk_async(url: str, count: int, proxy: str | Literal[True] = True) -> int:
     """The same with the asyncio client."""
     same = 0
-    async with connect_async(url, max_size=1 << 21, proxy=proxy) as client:
+    async with connect_async(url, proxy=proxy, **PATIENT) as client:
         for number, message in enumerate(messages(count)):
             await client.send(fragments(message) if number % 7 == 3 else message)
             same += await client.recv() == message
@@ -158,8 +166,8 @@ class Tap:
 
     def __init__(self, port: int) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._far = socket.create_connection(("127.0.0.1", port), 10)
-        self._far.settimeout(30)
+        self._far = socket.create_connection(("127.0.0.1", port), LIMIT)
+        self._far.settimeout(LIMIT)
         self.port: int = self._server.getsockname()[1]
         self.sent, self.back = bytearray(), bytearray()
         self._threads = [threading.Thread(target=self._run, daemon=True)]
@@ -167,11 +175,11 @@ class Tap:
 
     def _run(self) -> None:
         with self._far, contextlib.suppress(OSError), self._server.accept()[0] as near:
-            near.settimeout(30)
+            near.settimeout(LIMIT)
             self._threads.append(threading.Thread(target=self._pass, args=(self._far, near, self.back), daemon=True))
             self._threads[-1].start()
             self._pass(near, self._far, self.sent)
-            self._threads[-1].join(30)
+            self._threads[-1].join(LIMIT)
 
     def _pass(self, one: socket.socket, other: socket.socket, kept: bytearray) -> None:
         with contextlib.suppress(OSError):
@@ -185,7 +193,7 @@ class Tap:
         with contextlib.suppress(OSError):
             self._server.shutdown(socket.SHUT_RDWR)  # nobody came
         self._server.close()
-        self._threads[0].join(30)
+        self._threads[0].join(LIMIT)
         assert not self._threads[0].is_alive()
 
 
