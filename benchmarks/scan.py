@@ -22,6 +22,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from pytest_gatekeeper._core.model import Rule
@@ -71,8 +72,18 @@ def kinds() -> dict[str, list[bytes]]:
         "x": [b"x" * PIECE] * PIECES,
         "prose": [prose[:PIECE]] * PIECES,
         "JSON": [json.dumps(rows).encode()[:PIECE]] * PIECES,
+        "docs": [_docs()] * PIECES,
         "base64": [base64.b64encode(secrets.token_bytes(PIECE))[:PIECE] for _ in range(PIECES)],
+        "hex": [secrets.token_hex(PIECE // 2).encode() for _ in range(PIECES)],
+        "percent": [b"".join(b"%%%02X" % byte for byte in secrets.token_bytes(PIECE // 3)) for _ in range(PIECES)],
     }
+
+
+def _docs() -> bytes:
+    """The documentation of this package, again and again."""
+    files = sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.md"))
+    text = b"".join(file.read_bytes() for file in files)
+    return (text * (PIECE // len(text) + 1))[:PIECE]
 
 
 def rate(work: Callable[[], object], size: int, least: float = 0.3) -> float:
@@ -138,7 +149,7 @@ def bulk() -> None:
     data = kinds()
     print(f"{'bodies, MiB/s':>28}" + "".join(f"{kind:>9}" for kind in data))
     row("one find of 40 bytes", [rate(partial(search, pieces), size(pieces)) for pieces in data.values()])
-    for count, length in ((1, 12), (1, 20), (1, 40), (3, 20), (3, 40), (10, 40), (1, 400)):
+    for count, length in ((1, 12), (1, 20), (1, 40), (3, 20), (3, 40), (20, 20), (20, 40), (201, 40), (1, 400)):
         watchlist = Watchlist(rules(count, length))
         figures = [rate(partial(through, Probe, watchlist, pieces), size(pieces)) for pieces in data.values()]
         row(f"{count} x {length} characters", figures)

@@ -131,3 +131,16 @@ def test_every_form_is_found_in_data_full_of_its_like(kind: str, value: str, cou
         assert set(sieve.found_in(there)) == {core for core in cores if core in there} >= {core}
         there = data[:at] + core[:-1] + b"\n" + data[at:]
         assert set(sieve.found_in(there)) == {core for core in cores if core in there}
+
+
+@pytest.mark.parametrize("count", [1, 20, 120])
+def test_small_data_is_searched_rightly_however_much_comes(count: int) -> None:
+    """The way taken changes after a while where there are many strings; what is found does not."""
+    rng = random.Random(count)
+    cores = sorted({form[-CORE:] for _ in range(count) for form in forms(made(rng, ALNUM, 24).decode())})
+    sieve = Sieve(cores)
+    for number in range(700):
+        core = rng.choice(cores)
+        data = b"GET /%7Eme HTTP/1.1\r\nX: " + (core if number % 7 == 0 else core[1:]) + b"\r\n\r\n"
+        assert set(sieve.found_in(data)) == {core for core in cores if core in data}
+    assert sieve.found_in(b"") == []

@@ -32,6 +32,8 @@ _LONG = 15  # bytes of the shortest string from which on words can have eight by
 _WIDE = 32  # bytes of the shortest string from which on that is faster, too; four are met by chance
 _LARGE = 4096  # bytes from which on more than searching pays
 _OPENING = 32  # bytes
+_MANY = 50  # strings, of which it takes long to search for each
+_PATIENCE = 500  # small pieces of data, by when it would have taken less time to look words up
 _CROWD = 100  # strings with escapes whose words are too much alike to tell them apart
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _DOUBTS = 2  # to clear up in _LARGE bytes; where there are more, the data is text
@@ -194,10 +196,15 @@ class Sieve:
 
     Args:
         cores: the strings, 8 to `CORE` bytes each.
+
+    Attributes:
+        many: there are so many that it takes long to go through small data.
     """
 
     def __init__(self, cores: Iterable[bytes]) -> None:
+        self._small = 0  # pieces of data that were too small for more than a search
         self._cores = sorted(set(cores), key=lambda core: (len(core), core))
+        self.many = len(self._cores) > _MANY
         self._percent = [core for core in self._cores if b"%" in core]
         self._escaped = [core for core in self._cores if b"\\" in core and b"%" not in core]
         self._plain = [core for core in self._cores if b"%" not in core and b"\\" not in core]
@@ -205,22 +212,23 @@ class Sieve:
     def found_in(self, data: bytes) -> list[bytes]:
         """Those of the strings that are in `data`."""
         if len(data) < _LARGE:
-            return self._searched(data)
+            self._small += 1
+            if not self.many or self._small < _PATIENCE:
+                return self._searched(data)
+            return self._looked_up(data, self._groups)
         data = _once(data)
         samples, short = self._sampled
         if samples is not None and samples.clears(data):
             return [core for core in short if core in data]
-        found: dict[bytes, None] = {}
+        found: list[bytes] = []
         left: list[_Group] = []
         for group in self._groups:
             here = group.anchored(data)
             if here is None:
                 left.append(group)
             else:
-                found.update(dict.fromkeys(here))
-        for group in self._together(left):
-            found.update(dict.fromkeys(group.looked_up(data)))
-        return list(found)
+                found += here
+        return list(dict.fromkeys(found + self._looked_up(data, left)))
 
     def _searched(self, data: bytes) -> list[bytes]:
         found = [core for core in self._plain if core in data]
@@ -240,12 +248,12 @@ class Sieve:
             groups.append(_Group(cores, alike=True, drop=filling if len(cores) > _CROWD else b""))
         return [group for group in groups if group]
 
-    def _together(self, groups: Sequence[_Group]) -> Sequence[_Group]:
-        """The same or more strings as groups in which words are looked up, in fewer goes where there are some."""
+    def _looked_up(self, data: bytes, groups: Sequence[_Group]) -> list[bytes]:
+        """Those of these groups' strings that are in `data`, and maybe others; in as few goes as can be."""
         apart = [group for group in groups if group.drop]
-        if self._joint is None or len(groups) - len(apart) < 2:
-            return groups
-        return [self._joint, *apart]
+        if len(groups) - len(apart) > 1 and self._joint is not None:
+            groups = [self._joint, *apart]
+        return [core for group in groups for core in group.looked_up(data)]
 
     @cached_property
     def _joint(self) -> _Group | None:

@@ -16,7 +16,7 @@ from pytest_gatekeeper._core.scan.sieve import CORE, Sieve
 
 __all__ = ["Hit", "Probe", "Watched", "Watchlist"]
 
-_SEAM = 8192  # bytes from which on a piece is not joined with what came before it
+_SEAM = 8192  # bytes from which on a piece is not joined with what came before it, but for many values
 
 
 class Watched:
@@ -90,6 +90,7 @@ class Watchlist:
     Attributes:
         too_short: rules whose secret is shorter than eight characters, which is not looked for.
         longest: bytes of the longest form of all.
+        many: a small look takes longer than to copy a large piece.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -103,6 +104,7 @@ class Watchlist:
             for core in watched.cores():
                 self._owners.setdefault(core, []).append(watched)
         self._sieve = Sieve(self._owners)
+        self.many = self._sieve.many
         self.longest = max([watched.longest for owners in self._owners.values() for watched in owners], default=0)
 
     def __bool__(self) -> bool:
@@ -168,7 +170,7 @@ class Probe:
         self._fed += len(data)
         if not tail:
             hits = self._look(data, 0, fed)
-        elif len(data) < max(_SEAM, keep):
+        elif len(data) < max(_SEAM, keep) or self._watchlist.many:
             data = tail + data
             hits = self._look(data, len(tail), fed - len(tail))
         else:
@@ -179,7 +181,7 @@ class Probe:
 
     def _look(self, window: bytes, old: int, base: int) -> list[Hit]:
         """The values that end behind the first `old` bytes of `window`, which itself starts at `base`."""
-        suspects = self._watchlist.suspects(window[old - CORE + 1 :] if old >= CORE else window)
+        suspects = self._watchlist.suspects(window[old - CORE + 1 :] if old >= CORE and len(window) < _SEAM else window)
         if not suspects:
             return []
         hits: list[Hit] = []
