@@ -98,7 +98,7 @@ def run(command: list[str], folder: Path, *, loud: bool) -> tuple[int, dict[str,
                 print(line, end="", flush=True)
     texts = {"output": "".join(lines)}
     if loud:
-        failures = FAILURES.search(texts["output"])
+        failures = FAILURES.search(texts["output"]) if process.returncode else None
         print(failures[0] if failures else "", *lines[-5:], sep="", end="")
     if junit.exists():
         texts["JUnit"] = junit.read_text(encoding="utf-8")
