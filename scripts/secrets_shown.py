@@ -38,6 +38,7 @@ NAMES = re.compile(
     re.MULTILINE,
 )
 LIBRARIES = re.compile(r"^[A-Z]+ +(?!pytest_gatekeeper\b)[\w.]+:\w+\.py:\d+ .*$", re.MULTILINE)
+FAILURES = re.compile(r"^=+ (?:ERRORS|FAILURES) =+\n.*?(?=^=+ PASSES =+$|\Z)", re.MULTILINE | re.DOTALL)
 
 used: set[str] = set()
 
@@ -95,9 +96,10 @@ def run(command: list[str], folder: Path, *, loud: bool) -> tuple[int, dict[str,
             lines.append(line)
             if not loud:
                 print(line, end="", flush=True)
-    if loud:
-        print(*lines[-5:], sep="", end="")
     texts = {"output": "".join(lines)}
+    if loud:
+        failures = FAILURES.search(texts["output"]) if process.returncode else None
+        print(failures[0] if failures else "", *lines[-5:], sep="", end="")
     if junit.exists():
         texts["JUnit"] = junit.read_text(encoding="utf-8")
     return process.returncode, texts

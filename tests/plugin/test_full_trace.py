@@ -28,7 +28,7 @@ def test_has_a_cause(gatekeeper_proxy):
         raise RuntimeError("of the test") from error
 
 def test_of_its_own():
-    assert value() == 1 + len("2")
+    assert str("of-the-test-itself") == 1 + len("2")
 """
 
 
@@ -52,4 +52,4 @@ def test_a_value_of_the_test_s_own_is_its_own_affair(suite: Suite) -> None:
     done = suite.quick("--full-trace", "-k", "own")
     done.assert_outcomes(failed=1, deselected=3)
     assert "_pytest/runner.py" in done.stdout.str()
-    assert VALUE in done.stdout.str()
+    assert "of-the-test-itself" in done.stdout.str()
