@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -124,6 +125,11 @@ class Message(NamedTuple):
         """The values of a field, comma-joined."""
         return ", ".join(self.all(name))
 
+
+# ---- signals
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; what is started here inherits it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # ---- time
 
