@@ -26,8 +26,8 @@ CORE = 80
 _JUMP = 4.0  # of `find`, each as long as the string
 _WORD = 22.0  # to look one word up
 _DROP = 0.6  # to leave bytes out
-_SAMPLE = 1.6  # to take one byte, classify it and search among its neighbours
-_DOUBT = 800.0  # to clear up a run of samples that look like a string
+_SAMPLE = 1.4  # to take one byte, classify it and search among its neighbours
+_DOUBT = 350.0  # to clear up a run of samples that look like a string
 _LONG = 15  # bytes of the shortest string from which on words can have eight bytes, else they have four
 _WIDE = 32  # bytes of the shortest string from which on that is faster, too; four are met by chance
 _LARGE = 4096  # bytes from which on more than searching pays
@@ -37,6 +37,7 @@ _PATIENCE = 500  # small pieces of data, by when it would have taken less time t
 _CROWD = 100  # strings with escapes whose words are too much alike to tell them apart
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 _DOUBTS = 2  # to clear up in _LARGE bytes; where there are more, the data is text
+_GLANCE = 0.25  # of a doubt, to see that most are none
 _MOST_DOUBTS = 6  # to clear up before that is found
 
 
@@ -97,15 +98,22 @@ class _Samples:
         if data[:_LARGE].isascii() or data[:_LARGE:step].translate(table).count(run) > _MOST_DOUBTS:
             return False
         marks = data[::step].translate(table)
-        doubts = 0
+        doubts = 0.0
         at = marks.find(run)
         while at >= 0:
-            end = marks.find(0, at)
-            stretch = data[max(0, (at - 1) * step + 1) : end * step if end >= 0 else None]
-            doubts += 1
-            if doubts > _MOST_DOUBTS + at * step * _DOUBTS / _LARGE or self._whole in stretch.translate(table):
+            place = at * step
+            doubts += _GLANCE
+            if table[data[place + 1]] and table[data[place + step // 2]]:  # a run has a second sample behind these
+                doubts += 1
+                end = marks.find(0, at)
+                stretch = data[max(0, place - step + 1) : end * step if end >= 0 else None]
+                if self._whole in stretch.translate(table):
+                    return False
+                at = marks.find(run, end) if end >= 0 else -1
+            else:
+                at = marks.find(run, at + 1)
+            if doubts > _MOST_DOUBTS + place * _DOUBTS / _LARGE:
                 return False
-            at = marks.find(run, end) if end >= 0 else -1
         return True
 
 
