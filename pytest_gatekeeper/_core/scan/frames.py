@@ -21,6 +21,8 @@ TUNNEL = "tunnel"
 """The place of bytes that are no frames."""
 
 _CONTROL = {8: "close", 9: "ping", 10: "pong"}
+_WHOLE = (0x81, 0x82)  # first bytes of a text and a binary message in one frame, not compressed
+_SHORT = 128  # bytes of a frame whose length is one byte
 _MASK_STEP = 4096
 _END_OF_BLOCK = b"\x00\x00\xff\xff"  # what a sender leaves out (RFC 7692 section 7.2.1)
 
@@ -171,6 +173,10 @@ class WebSocketProbe:
         """The values that end in these bytes; they follow those fed before."""
         if not self._watchlist:
             return []
+        if self._between and type(data) is bytes:
+            short = self._short(data)
+            if short is not None:
+                return short
         data = self._part + data
         self._offset -= len(self._part)
         self._part = b""
@@ -198,6 +204,21 @@ class WebSocketProbe:
             seen += [Sighting(TUNNEL, hit) for hit in self._tunnel.feed(data[at:])]
         self._offset += len(data)
         return seen
+
+    @property
+    def _between(self) -> bool:
+        """Whether a message may begin with the next byte."""
+        return not (self._part or self._reading or self._message or self._tunnel)
+
+    def _short(self, data: bytes) -> list[Sighting] | None:
+        """What is in a short message that comes alone, as most do; None where the bytes are anything else."""
+        size = len(data)
+        if not 2 <= size < _SHORT or data[0] not in _WHOLE or (data[1] & 127) + (6 if data[1] & 128 else 2) != size:
+            return None
+        self._messages += 1
+        self._offset += size
+        hits = self._watchlist.find_in(unmasked(data[6:], data[2:6]) if data[1] & 128 else data[2:])
+        return [Sighting(f"message {self._messages}", hit) for hit in hits] if hits else []
 
     def _is_message(self, frame: _Frame) -> bool:
         """Whether a frame is all of a message that is not compressed: the usual case, worth a short cut."""
