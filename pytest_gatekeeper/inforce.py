@@ -71,6 +71,7 @@ class InForce:
             on_change=self._refreshed,
         )
         self._rules = self._vault.rules
+        self._watchlist = Watchlist(())
         self.recorder = Recorder(self._rules)
 
     def made(self) -> tuple[Terms, Redactor, Watchlist]:
@@ -80,7 +81,8 @@ class InForce:
         known = (*rules, *self._past)
         secrets = [secret for rule in known for secret in (rule.secret, rule.header_value)]
         terms = Terms(RuleBook(rules), self._policy, token, self._settings.log.capture_headers)
-        return terms, Redactor([*secrets, token] if token else secrets), Watchlist(known)
+        self._watchlist.look_for(known)
+        return terms, Redactor([*secrets, token] if token else secrets), self._watchlist
 
     def hold(self, lease_of: Callable[[Terms, Redactor, Watchlist], Lease]) -> Lease:
         """A lease that is made of what is in force; what changes from now on is in force in it, too."""
@@ -128,9 +130,8 @@ class InForce:
 
     def _apply(self) -> None:
         if self._lease is not None:
-            terms, redactor, watchlist = self.made()
+            terms, redactor, _ = self.made()
             self._lease.redactor = redactor  # first: nothing may be recorded with terms that it does not know
-            self._lease.watchlist = watchlist
             self._lease.terms = terms
 
 

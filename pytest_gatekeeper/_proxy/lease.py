@@ -56,7 +56,7 @@ class Lease:
         terms: to decide by; may be replaced at any time, by any thread.
         routes: where names lead.
         redactor: hides the secrets of `terms`; replaced together with them.
-        watchlist: the same secrets, to be found where they do not belong; replaced together with them.
+        watchlist: the same secrets, to be found where they do not belong; it learns of further ones.
         authority: what clients trust.
         sink: is told what happened, on the proxy's thread.
         label: of the holder, for what is told of leaks: a test's name.
@@ -82,7 +82,7 @@ class Lease:
         self.terms = terms
         self.routes = routes
         self.redactor = redactor
-        self.watchlist = watchlist or Watchlist(())
+        self.watchlist = Watchlist(()) if watchlist is None else watchlist  # an empty one may get more
         self.label = label
         self.authority = authority
         self.wants = wants
@@ -120,11 +120,10 @@ class Lease:
         )
 
     def scan(self, record: Exchange) -> LeakScan | None:
-        """Looks for secrets in one exchange; None where there is none to look for."""
-        watchlist = self.watchlist
-        if not watchlist:
+        """Looks for secrets in one exchange; None where there are none, but for an upgrade: it may live to see some."""
+        if not self.watchlist and not record.is_upgrade:
             return None
-        return LeakScan(watchlist, record, self.tell, self.label, self.terms.rules.for_host(record.host))
+        return LeakScan(self.watchlist, record, self.tell, self.label, self.terms.rules.for_host(record.host))
 
     def next_exchange(self) -> int:
         """The number of the next exchange, from 1."""

@@ -155,6 +155,23 @@ def test_short_values_are_not_looked_for() -> None:
     assert not Watchlist([]) and Watchlist([]).too_short == ()
 
 
+def test_what_is_looked_for_may_change() -> None:
+    """Also in the middle of a stream, and offsets stay right; a value that stays is the same as before."""
+    known = watchlist("another-s3cret")
+    (before,) = known.find_in(b"another-s3cret")
+    probe, idle = Probe(known), Probe(watchlist())
+    assert probe.feed(VALUE.encode()) == idle.feed(VALUE.encode()) == []
+    known.look_for([rule(VALUE, "a"), rule("another-s3cret", "b"), rule("another-s3cret", "c")])
+    hits = probe.feed(f"..{VALUE}another-s3cret".encode())
+    assert [(hit.watched.rules[0].id, hit.offset) for hit in hits] == [("a", len(VALUE) + 2), ("b", 2 * len(VALUE) + 2)]
+    assert hits[1].watched is before.watched
+    assert [sharer.id for sharer in before.watched.rules] == ["b", "c"]
+    idle._watchlist.look_for([rule(VALUE, "a")])
+    assert [hit.offset for hit in idle.feed(VALUE.encode())] == [len(VALUE)]
+    known.look_for([])
+    assert not known and probe.feed(VALUE.encode()) == []
+
+
 def test_a_view_is_as_good_as_bytes() -> None:
     """Pieces may be memoryviews, empty ones too, and a stream may start at an offset."""
     data = memoryview(b"x" * 5 + VALUE.encode())

@@ -171,8 +171,6 @@ class WebSocketProbe:
 
     def feed(self, data: bytes | memoryview) -> list[Sighting]:
         """The values that end in these bytes; they follow those fed before."""
-        if not self._watchlist:
-            return []
         if self._between and type(data) is bytes:
             short = self._short(data)
             if short is not None:

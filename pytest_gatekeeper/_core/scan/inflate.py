@@ -73,7 +73,7 @@ class CodedProbe:
     ) -> None:
         self._tell = tell
         self._watchlist = watchlist
-        self._decoders = decoders if watchlist else ()
+        self._decoders = decoders
         self._probe = Probe(watchlist)
         self._budget = Budget()
         self._fed = 0

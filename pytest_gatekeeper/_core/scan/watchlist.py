@@ -1,8 +1,8 @@
 """Finding the values of secrets in bytes, however those are cut into pieces.
 
-A `Watchlist` knows the secrets of a proxy's rules and finds them in data; a `Probe` does so in one stream, piece by
-piece, keeping only the end of what it has seen. Each occurrence is found once, wherever a piece ends, and the
-answer does not depend on where. Decoding, framing and judging are not known here; `redact` blanks texts.
+A `Watchlist` knows the secrets of a proxy's rules, which may become more, and finds them in data; a `Probe` does so in
+one stream, piece by piece, keeping only the end of what it has seen. Each occurrence is found once, wherever a piece
+ends, and the answer does not depend on where. Decoding, framing and judging are not known here; `redact` blanks texts.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Hit(NamedTuple):
 
 
 class Watchlist:
-    """The secrets that are looked for. Made once for a set of rules; for any thread.
+    """The secrets that are looked for; for any thread.
 
     Args:
         rules: whose secrets they are. Rules may share a value.
@@ -94,29 +94,41 @@ class Watchlist:
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
+        self._watched: dict[str, Watched] = {}
+        self.look_for(rules)
+
+    def look_for(self, rules: Iterable[Rule]) -> None:
+        """Look for the secrets of these rules from now on, also in streams that are under way.
+
+        A value that was looked for before keeps its `Watched`. One thread at a time may call this.
+        """
         by_value: dict[str, list[Rule]] = {}
         for rule in rules:
             by_value.setdefault(scanned(rule), []).append(rule)
         self.too_short = tuple(by_value.pop("", ()))
-        self._owners: dict[bytes, list[Watched]] = {}
+        before, self._watched = self._watched, {}
+        owners: dict[bytes, list[Watched]] = {}
         for value, sharers in by_value.items():
-            watched = Watched(forms(value), sharers)
+            watched = self._watched[value] = before.get(value) or Watched(forms(value), sharers)
+            watched.rules = tuple(sharers)
             for core in watched.cores():
-                self._owners.setdefault(core, []).append(watched)
-        self._sieve = Sieve(self._owners)
-        self.many = self._sieve.many
-        self.longest = max([watched.longest for owners in self._owners.values() for watched in owners], default=0)
+                owners.setdefault(core, []).append(watched)
+        sieve = Sieve(owners)
+        self.longest = max([watched.longest for watched in self._watched.values()], default=0)
+        self.many = sieve.many
+        self._now = sieve, owners  # at once, since others are looking
 
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
-        return bool(self._owners)
+        return bool(self._watched)
 
     def suspects(self, data: bytes) -> list[Watched]:
         """The values that may be in `data`, each once: all that are, and hardly ever another."""
-        found = self._sieve.found_in(data)
+        sieve, owners = self._now
+        found = sieve.found_in(data)
         if not found:
             return []
-        return list(dict.fromkeys(watched for core in found for watched in self._owners[core]))
+        return list(dict.fromkeys(watched for core in found for watched in owners[core]))
 
     def find_in(self, data: bytes) -> list[Hit]:
         """Every value in `data`, in order of offset."""
@@ -163,11 +175,11 @@ class Probe:
     def feed(self, data: bytes | memoryview) -> list[Hit]:
         """The values that end in these bytes, in order of offset; `data` is what follows the bytes fed before."""
         keep = self._watchlist.longest - 1
+        fed, tail = self._fed, self._tail
+        self._fed += len(data)
         if keep < 0 or not data:
             return []
         data = _whole(data)
-        fed, tail = self._fed, self._tail
-        self._fed += len(data)
         if not tail:
             hits = self._look(data, 0, fed)
         elif len(data) < max(_SEAM, keep) or self._watchlist.many:
