@@ -183,6 +183,8 @@ class _Carrier:
                 first = piece(trip.client, body, trip.client.take())
             except BodyError as error:
                 raise _unreadable(error) from None
+            except OSError as error:
+                raise _client_broke(error) from None
             self._seen(first)
         upstream.stream.write(request_bytes(trip.plan.head) + first)
         record.request_size = body.size
@@ -212,8 +214,7 @@ class _Carrier:
             self._trip.client.on_end(self._client_left)  # it may have ended while some was unread
         except Broken as error:
             if error.side == "client":
-                text = "the client left in the middle of its request's body"
-                self._upload_failure = Failed(text, closed=closed_by(error.error, "client"))
+                self._upload_failure = _client_broke(error.error)
                 upstream.stream.abort(StreamCut("client"))
         except BodyError as error:
             self._upload_failure = _unreadable(error)
@@ -318,6 +319,10 @@ class _Carrier:
         cut = isinstance(error.error, StreamCut)
         notes.close(connection, trip.record, connection.closed, None if cut else how(error.error))
         trip.client.cut()
+
+
+def _client_broke(error: OSError) -> Failed:
+    return Failed("the client left in the middle of its request's body", closed=closed_by(error, "client"))
 
 
 def _unreadable(error: BodyError) -> Failed:
