@@ -219,6 +219,11 @@ class Leak:
     client_held: bool = False
     count: int = 1
 
+    @property
+    def astray(self) -> bool:
+        """Whether it counts: a secret was sent where it does not belong, and not only echoed or held by the client."""
+        return self.direction == "upstream" and not self.client_held
+
 
 class Bypass(NamedTuple):
     """A connection that this process opened past the proxy (or a name it looked up in order to).
