@@ -255,16 +255,15 @@ class Journal:
         __tracebackhide__ = True
         end = time.monotonic() + timeout
         while True:
-            with self._changed:
-                version = self._version
-            value = predicate()
-            if value:
+            seen = self._version
+            if value := predicate():
                 return value
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError(self._summary(timeout))
             with self._changed:
-                left = max(0.0, end - time.monotonic())
-                if not self._changed.wait_for(lambda seen=version: self._version != seen, left):  # type: ignore[misc]
-                    break
-        raise AssertionError(self._summary(timeout))
+                if self._version == seen:
+                    self._changed.wait(left)
 
     def _summary(self, timeout: float) -> str:
         lines = [f"what the stub upstream waited for did not happen within {timeout:g} s"]
