@@ -32,7 +32,7 @@ class Broken(ConnectionError):
 
 
 class Incomplete(ConnectionError):
-    """A body ended before its end."""
+    """A connection ended before the message that it carried: in the middle of a body, or before an answer."""
 
 
 async def relay_body(
@@ -55,8 +55,8 @@ async def relay_body(
         payload_only: leave chunk framing out.
 
     Raises:
-        Broken: one side failed; `error` is Incomplete where the body was cut short, and BodyError's text is kept out.
-        BodyError: its framing is broken.
+        Broken: one side failed; its `error` is Incomplete where the source ended before its body did.
+        BodyError: the body's framing is broken.
     """
     other: Side = "upstream" if of == "client" else "client"
     failure: Broken | BodyError | None = None

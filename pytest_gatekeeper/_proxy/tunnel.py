@@ -1,6 +1,7 @@
 """An upgrade that was answered 101: passing the answer on and making a tunnel of both connections.
 
-The head goes on byte for byte, and so does everything after it, until both sides have ended. Frames are not looked at.
+The head goes on byte for byte, and so does everything after it, until both sides have ended. What passes is shown to
+the leak scan, which alone knows frames and holds nothing back.
 """
 
 from __future__ import annotations
