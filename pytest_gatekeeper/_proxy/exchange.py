@@ -92,7 +92,7 @@ class _Carrier:
         self._waiting = False  # for the answer's head
         self._upload: asyncio.Future[None] | None = None
         self._upload_failure: Failed | None = None
-        self._watch = trip.scan.request_body(trip.head.headers) if trip.scan and not trip.body.done else None
+        self._body_scan = trip.scan.request_body(trip.head.headers) if trip.scan and not trip.body.done else None
         self._raw = b""  # the final response head as it came
         self._clear = False  # it holds no secret
 
@@ -223,7 +223,7 @@ class _Carrier:
     def _seen(self, data: bytes) -> None:
         """Have a piece of the request's body looked at for secrets, before it is sent."""
         trip = self._trip
-        look(self._watch, trip.body, data)
+        look(self._body_scan, trip.body, data)
         if trip.scan is not None and trip.body.done and trip.body.trailers:
             trip.scan.request_trailers(trip.body.trailers)
 

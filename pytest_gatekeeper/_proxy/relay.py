@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from pytest_gatekeeper._core.framing import Body, BodyError
-from pytest_gatekeeper._core.scan.leaks import Watch
+from pytest_gatekeeper._core.scan.leaks import StreamScan
 from pytest_gatekeeper._proxy.stream import Stream
 
 __all__ = ["Broken", "Incomplete", "Side", "look", "payload", "piece", "relay_body", "splice"]
@@ -99,15 +99,15 @@ def piece(source: Stream, body: Body, data: bytes) -> bytes:
     return data
 
 
-def look(watch: Watch | None, body: Body, data: bytes) -> None:
+def look(scan: StreamScan | None, body: Body, data: bytes) -> None:
     """Have the data bytes of the piece that was counted last looked at."""
-    if watch is not None:
+    if scan is not None:
         spans = body.payload()
         if len(spans) == 1:
             start, end = spans[0]
-            watch.feed(memoryview(data)[start:end])
+            scan.feed(memoryview(data)[start:end])
         elif spans:
-            watch.feed(b"".join([data[start:end] for start, end in spans]))
+            scan.feed(b"".join([data[start:end] for start, end in spans]))
 
 
 def payload(body: Body, data: bytes) -> bytes:

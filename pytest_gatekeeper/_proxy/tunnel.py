@@ -42,17 +42,17 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     except OSError as error:
         raise Broken("client", error) from None
 
-    watches = trip.scan.upgraded(response) if trip.scan is not None else None
+    scans = trip.scan.upgraded(response) if trip.scan is not None else None
 
     def up(data: bytes) -> None:
         record.request_size += len(data)
-        if watches is not None:
-            watches[0].feed(data)
+        if scans is not None:
+            scans[0].feed(data)
 
     def down(data: bytes) -> None:
         record.response_size += len(data)
-        if watches is not None:
-            watches[1].feed(data)
+        if scans is not None:
+            scans[1].feed(data)
 
     side, failure = await splice(trip.client, upstream.stream, up, down)
     if failure is None:
