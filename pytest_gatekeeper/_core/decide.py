@@ -13,14 +13,14 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from pytest_gatekeeper._core import answers
-from pytest_gatekeeper._core.admission import authenticate, decide_connect
+from pytest_gatekeeper._core.admission import authenticate
 from pytest_gatekeeper._core.headers import Malformed, Survey, captured, forwarded, survey
 from pytest_gatekeeper._core.hosts import PORTS, join_authority, same_host, split_authority
 from pytest_gatekeeper._core.inject import Plan, inject
 from pytest_gatekeeper._core.model import Destination, Forward, Headers, Injection, Refused, RequestHead, Violation
 from pytest_gatekeeper._core.terms import Terms
 
-__all__ = ["Terms", "decide", "decide_connect"]
+__all__ = ["decide"]
 
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 _SENT_AS_IS = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@/\[\]%#]*(?:\?.*)?", re.DOTALL)

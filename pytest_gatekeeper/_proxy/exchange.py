@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from pytest_gatekeeper._core.answers import TEXT
 from pytest_gatekeeper._core.decide import decide
 from pytest_gatekeeper._core.framing import Body, BodyError, request_body
 from pytest_gatekeeper._core.headers import returned
 from pytest_gatekeeper._core.model import Refused, RequestHead, ResponseHead
 from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.ids import new_request_id
-from pytest_gatekeeper._proxy.local import TEXT, answer
+from pytest_gatekeeper._proxy.local import answer
 from pytest_gatekeeper._proxy.passing import pass_on
 from pytest_gatekeeper._proxy.relay import Broken, Incomplete, look, piece, relay_body
 from pytest_gatekeeper._proxy.stream import Stream, StreamCut
