@@ -1,4 +1,4 @@
-"""Passing bytes from one stream to another: a body up to its end, or both directions until they end.
+"""Passing bytes from one stream to another: a body up to its end (or to nowhere), or both directions until they end.
 
 Bytes go on as they came, counted and never re-serialised, at the pace of the slower side. `Broken` says which side
 failed. Whose bytes they are, and what is recorded of them, is the caller's matter.
@@ -14,12 +14,14 @@ from pytest_gatekeeper._core.framing import Body, BodyError
 from pytest_gatekeeper._core.scan.leaks import StreamScan
 from pytest_gatekeeper._proxy.stream import Stream
 
-__all__ = ["Broken", "Incomplete", "Side", "look", "payload", "piece", "relay_body", "splice"]
+__all__ = ["Broken", "Incomplete", "Side", "discard", "look", "payload", "piece", "relay_body", "splice"]
 
 Side = Literal["client", "upstream"]
 
 Watcher = Callable[[bytes], None]
 """Sees bytes before they are passed on."""
+
+_MOST_DISCARDED = 256 * 1024  # bytes of a body, read for nothing but to keep its connection
 
 
 class Broken(ConnectionError):
@@ -97,6 +99,19 @@ def piece(source: Stream, body: Body, data: bytes) -> bytes:
         source.unread(data[count:])
         return data[:count]
     return data
+
+
+def discard(source: Stream, body: Body) -> bool:
+    """Read what has come of a body that nobody wants; False where that is not its end, too much, or broken."""
+    try:
+        while not body.done:
+            data = source.take()
+            if not data or body.size > _MOST_DISCARDED:
+                return False
+            piece(source, body, data)
+    except (BodyError, OSError):
+        return False
+    return True
 
 
 def look(scan: StreamScan | None, body: Body, data: bytes) -> None:
