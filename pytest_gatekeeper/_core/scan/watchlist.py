@@ -85,10 +85,9 @@ class Watchlist:
     """The secrets that are looked for. Made once for a set of rules; for any thread.
 
     Args:
-        rules: whose secrets they are. Rules may share a value.
+        rules: whose secrets they are. Rules may share a value; one that is too short (see `scanned`) is left out.
 
     Attributes:
-        too_short: rules whose secret is shorter than eight characters, which is not looked for.
         longest: bytes of the longest form of all.
         many: a small look takes longer than to copy a large piece.
     """
@@ -96,8 +95,8 @@ class Watchlist:
     def __init__(self, rules: Iterable[Rule]) -> None:
         by_value: dict[str, list[Rule]] = {}
         for rule in rules:
-            by_value.setdefault(scanned(rule), []).append(rule)
-        self.too_short = tuple(by_value.pop("", ()))
+            if value := scanned(rule):
+                by_value.setdefault(value, []).append(rule)
         self._owners: dict[bytes, list[Watched]] = {}
         for value, sharers in by_value.items():
             watched = Watched(forms(value), sharers)
