@@ -6,7 +6,8 @@ the leak scan, which alone knows frames and holds nothing back.
 
 from __future__ import annotations
 
-from pytest_gatekeeper._core.model import Headers, ResponseHead
+from pytest_gatekeeper._core.headers import value_of
+from pytest_gatekeeper._core.model import ResponseHead
 from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.relay import Broken, splice
 from pytest_gatekeeper._proxy.stream import StreamCut
@@ -33,7 +34,7 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     _check(trip, upstream, response)
     record.upgraded = True
     notes.note_response(connection, record, 101, response.headers, clear=False)
-    record.subprotocol = _field(record.response_headers, "sec-websocket-protocol")  # may be a token
+    record.subprotocol = value_of(record.response_headers, "sec-websocket-protocol")  # may be a token
     notes.log_exchange(trip, 0)
     connection.lease.tell(record)
     trip.answered = True
@@ -67,13 +68,9 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
 def _check(trip: Trip, upstream: Upstream, response: ResponseHead) -> None:
     """The answer must name exactly the protocol that was asked for, as in production."""
     asked = trip.plan.upgrade
-    got = _field(response.headers, "upgrade") or ""
+    got = value_of(response.headers, "upgrade") or ""
     if asked and got.lower() == asked.lower() and trip.body.done:
         return
     upstream.stream.abort()
     wish = f"asked for {asked!r}" if asked else "asked for no upgrade"
     raise Failed(f"{trip.host} switched protocols, to {got!r}, although the request {wish}.")
-
-
-def _field(headers: Headers, name: str) -> str | None:
-    return next((value for key, value in headers if key.lower() == name), None)

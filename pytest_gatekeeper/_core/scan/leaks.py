@@ -13,6 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import Literal
 
+from pytest_gatekeeper._core.headers import value_of
 from pytest_gatekeeper._core.model import Headers, Injection, RequestHead, ResponseHead, Rule
 from pytest_gatekeeper._core.records import Exchange, Leak
 from pytest_gatekeeper._core.scan.frames import TUNNEL, Sighting, WebSocketProbe, deflate_parameters
@@ -140,8 +141,7 @@ class LeakScan:
 
     def upgraded(self, head: ResponseHead) -> tuple[StreamScan, StreamScan]:
         """What looks at what follows a 101: at what the client sends, and at what the upstream does."""
-        protocols = [value.strip().lower() for name, value in head.headers if name.lower() == "upgrade"]
-        if protocols[:1] != ["websocket"]:
+        if (value_of(head.headers, "upgrade") or "").strip().lower() != "websocket":
             plain = [_placed(TUNNEL, Probe(self._watchlist)) for _ in range(2)]
             return self._stream("upstream", plain[0]), self._stream("client", plain[1])
         tell = partial(self._unscanned, "message")
