@@ -89,7 +89,7 @@ def watch(
     watching = Watching(sink, own_thread, exempt)
     _watching[watching] = None
     token = object()
-    if _hooked.setdefault("hook", token) is token:
+    if _hooked.setdefault("hook", token) is token:  # one of several threads, without a lock
         sys.addaudithook(_hook)
     return watching
 

@@ -60,6 +60,8 @@ class Gatekeeper(Running):
     Raises:
         ConfigError: the configuration cannot be used.
         SourceError: a credential cannot be fetched that has to be real.
+        TypeError: `config` or `no_proxy` is of another type.
+        ValueError: a time is not above 0, or `secrets` is another word.
     """
 
     @frameless
@@ -161,7 +163,7 @@ class Gatekeeper(Running):
 
     @property
     def host(self) -> str:
-        """The address it listens on."""
+        """The address it listens on. Raises ProxyError before `start`."""
         return self._listening.host
 
     @property
@@ -171,7 +173,7 @@ class Gatekeeper(Running):
 
     @property
     def url(self) -> str:
-        """`http://127.0.0.1:PORT`, for HTTPS_PROXY."""
+        """`http://127.0.0.1:PORT`, for HTTPS_PROXY. Raises ProxyError before `start`."""
         return f"http://{join_authority(self.host, self.port)}"
 
     @property
@@ -196,7 +198,7 @@ class Gatekeeper(Running):
 
     @property
     def env(self) -> dict[str, str]:
-        """Every variable that a client under test, or a subprocess, needs."""
+        """Every variable that a client under test, or a subprocess, needs. Raises ProxyError before `start`."""
         ca = self.ca
         bundle = ca.bundle_path if self._no_proxy else None
         return proxy_variables(self.url_with_auth, ca.cert_path, bundle, self._no_proxy)
@@ -232,7 +234,10 @@ class Gatekeeper(Running):
         Args:
             client: httpx, aiohttp, requests, urllib3, websocket-client, boto3 or grpc.
 
-        Raises ValueError for another one.
+        Raises:
+            ValueError: a client that is not known.
+            ImportError: aiohttp, boto3 or grpc is asked for and not installed.
+            ProxyError: the proxy has not been started.
         """
         return clients.client_kwargs(client, self)
 

@@ -193,6 +193,10 @@ class Recorder(Assertions):
             upgrade: whether another protocol was asked for.
             upgraded: whether the answer was 101.
             status: a status code, or several: `range(400, 500)`.
+
+        Raises:
+            TypeError: an argument of another type.
+            ValueError: a host that could never match, such as a URL.
         """
         traffic = Traffic(host, method=method, path=path, upgrade=upgrade, upgraded=upgraded, status=status)
         wanted = Wanted(header=header, grant=grant, value=value, header_value=header_value)

@@ -142,11 +142,11 @@ class Watch:
 
     def _find(self, owners: Mapping[Traced, str], test: str, taken: Taken) -> None:
         """Leaks, bypasses, violations and cleartext that were not told yet."""
-        from pytest_gatekeeper._core.scope import finding_facts, is_upstream
+        from pytest_gatekeeper._core.scope import finding_facts
 
         leaks = [leak for leak in self.recorder.leaks if self._new(_mark(leak))]
         bypasses = [bypass for bypass in self.recorder.bypasses if self._new(bypass)]
-        taken.leaks = sum(map(is_upstream, leaks))
+        taken.leaks = sum(leak.astray for leak in leaks)
         taken.findings = finding_facts((), leaks, bypasses, test)
         if self._detailed:
             self._detail_leaks(leaks, bypasses, owners, test, taken)
@@ -183,10 +183,9 @@ class Watch:
         taken: Taken,
     ) -> None:
         from pytest_gatekeeper._core.report import bypass_fact, leak_fact
-        from pytest_gatekeeper._core.scope import is_upstream
 
         for leak in leaks:
-            if is_upstream(leak) or taken.kept("leaks") < _ECHOES:
+            if leak.astray or taken.kept("leaks") < _ECHOES:
                 fact = leak_fact(leak, test, self.name, self._blank)
                 if (owner := owners.get(leak.exchange, test)) != test:
                     fact["arrived"] = owner

@@ -57,6 +57,24 @@ def test_the_oldest_are_folded(recorder: Recorder) -> None:
     assert [(made.id, made.path) for made in recorder.exchanges] == [(number, f"/{number}") for number in range(COUNT)]
 
 
+def test_what_was_sent_is_known_at_every_moment() -> None:
+    """A test may ask while the proxy's thread folds: no step of that makes it look as if nothing had been sent."""
+    told: list[bool] = []
+
+    class Asked(Exchange):
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if hasattr(self, "_was_sent"):
+                told.append(self.sent)
+
+    made = Asked(1, "GET", "https", HOST, 443, "/")
+    made.forwarded_headers = (("X-Field", "sent"),)
+    told.clear()
+    made.fold()
+    assert told
+    assert all(told)
+
+
 def test_injections_are_never_folded(recorder: Recorder) -> None:
     """Each is found by value, rule, header and kind of request, and counts in every assertion."""
     assert len(recorder.assert_injected(HOST, grant="api", value=VALUE, times=20)) == 20

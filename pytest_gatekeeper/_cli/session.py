@@ -1,4 +1,7 @@
-"""What `exec` and `serve` share: their options, the proxy that these describe, and what is told at the end."""
+"""What `exec` and `serve` share: their options, the proxy that these describe, and what is told at the end.
+
+What is told comes finished from `_core`. A command line and a child process are the commands' own.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ def _seconds(text: str) -> float:
 
 
 @contextmanager
-def running(said: argparse.Namespace, *, port: int = 0, log_streams: bool = True) -> Iterator[Gatekeeper]:
+def running(said: argparse.Namespace, *, port: int = 0) -> Iterator[Gatekeeper]:
     """A running proxy with the routes, authorities and stub names that were asked for.
 
     Raises:
@@ -124,7 +127,7 @@ def running(said: argparse.Namespace, *, port: int = 0, log_streams: bool = True
         upstream_timeout=said.upstream_timeout,
         port=port,
         watch_bypass=False,  # this process opens no connection of its own
-        log_streams=log_streams,
+        log_streams=True,
     )
     for finding in proxy.config.findings:
         tell(f"{ConfigWarning.__name__}: {finding}")

@@ -10,7 +10,7 @@ import base64
 import binascii
 
 from pytest_gatekeeper._core import answers
-from pytest_gatekeeper._core.headers import Malformed, survey
+from pytest_gatekeeper._core.headers import Malformed, survey, value_of
 from pytest_gatekeeper._core.hosts import split_authority
 from pytest_gatekeeper._core.model import Admitted, Destination, Refused, RequestHead
 from pytest_gatekeeper._core.terms import Terms
@@ -49,8 +49,7 @@ def decide_connect(head: RequestHead, terms: Terms) -> Admitted | Refused:
 
     A refused one leaves the connection usable where the client can go on with it: after 407.
     """
-    authorization = next((value for name, value in head.headers if name.lower() == "proxy-authorization"), "")
-    user_id = authenticate(authorization, terms)
+    user_id = authenticate(value_of(head.headers, "proxy-authorization") or "", terms)
     close = _closes(head)
     if user_id is None:
         return answers.auth_required(close)

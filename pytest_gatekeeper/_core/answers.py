@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from pytest_gatekeeper._core.model import Destination, Headers, Refused, Violation
 
-__all__ = ["auth_required", "bad_request", "denied", "healthy", "malformed", "not_allowed"]
+__all__ = ["TEXT", "auth_required", "bad_request", "denied", "healthy", "malformed", "not_allowed"]
 
-_TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
+TEXT: Headers = (("Content-Type", "text/plain; charset=utf-8"),)
+"""The header fields of a plain-text answer."""
 
 
 def _text(status: int, text: str, headers: Headers = ()) -> Refused:
-    return Refused(status, (*headers, *_TEXT), text + "\n")
+    return Refused(status, (*headers, *TEXT), text + "\n")
 
 
 def healthy(close: bool) -> Refused:

@@ -23,7 +23,11 @@ T = TypeVar("T")
 
 
 class Assertions:
-    """What can be asserted of what happened; a recorder is one."""
+    """What can be asserted of what happened; a recorder is one.
+
+    Each raises AssertionError where it does not hold, TypeError for an argument of another type, and ValueError for one
+    that could never be right: a URL in the place of a host, `times=0`.
+    """
 
     @property
     def rules(self) -> tuple[Rule, ...]:

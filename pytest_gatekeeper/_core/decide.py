@@ -13,14 +13,14 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from pytest_gatekeeper._core import answers
-from pytest_gatekeeper._core.admission import authenticate, decide_connect
-from pytest_gatekeeper._core.headers import Malformed, Survey, captured, forwarded, survey
+from pytest_gatekeeper._core.admission import authenticate
+from pytest_gatekeeper._core.headers import Malformed, Survey, captured, forwarded, survey, value_of
 from pytest_gatekeeper._core.hosts import PORTS, join_authority, same_host, split_authority
 from pytest_gatekeeper._core.inject import Plan, inject
 from pytest_gatekeeper._core.model import Destination, Forward, Headers, Injection, Refused, RequestHead, Violation
 from pytest_gatekeeper._core.terms import Terms
 
-__all__ = ["Terms", "decide", "decide_connect"]
+__all__ = ["decide"]
 
 _ABSOLUTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
 _SENT_AS_IS = re.compile(r"[A-Za-z0-9\-_.~!$&'()*+,;=:@/\[\]%#]*(?:\?.*)?", re.DOTALL)
@@ -252,7 +252,7 @@ def _identified(
     """Both heads with a request id, and that id: the client's own where its first one is not empty."""
     if any(injection.header.lower() == _REQUEST_ID for injection in injections):
         return sent, shown, request_id
-    own = next((value for name, value in sent if name.lower() == _REQUEST_ID), "")
+    own = value_of(sent, _REQUEST_ID)
     if own:
         return sent, shown, own
     return _set_request_id(sent, request_id), _set_request_id(shown, request_id), request_id

@@ -284,7 +284,10 @@ def _paragraphs(found: Explanation) -> Iterator[tuple[str, _Paragraphs]]:
     if found.added and found.address.scheme in ("http", "ws") and not is_loopback(found.address.host):
         yield "note", [(f"{found.address.scheme} is not encrypted: the credential travels in clear text", 0)]
     if is_link_local(found.address.host):
-        yield "note", [("a link-local address, where clouds keep their metadata, is never dialled: 502, or a route", 0)]
+        yield (
+            "note",
+            [("a link-local or cloud-metadata address is never dialled: 502, unless a route leads elsewhere", 0)],
+        )
     if found.others:
         yield "others", [(_told_other(other), 0) for other in found.others]
     elif not found.added:

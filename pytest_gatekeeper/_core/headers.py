@@ -1,19 +1,19 @@
 """What header fields say about the connection, and which of them travel on.
 
 Reads framing, Host, Connection and Upgrade of a request head, refuses what is ambiguous, and removes what belongs to
-one hop (RFC 9110 section 7.6.1). Order and case of what stays are kept. Where a request goes, and what is added to it,
-is not decided here.
+one hop (RFC 9110 section 7.6.1). Order and case of what stays are kept. `value_of` and `values_of` look fields up for
+everybody. Where a request goes, and what is added to it, is not decided here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from pytest_gatekeeper._core.model import Headers, RequestHead
 
-__all__ = ["Malformed", "Survey", "captured", "forwarded", "returned", "survey"]
+__all__ = ["Malformed", "Survey", "captured", "forwarded", "returned", "survey", "value_of", "values_of"]
 
 _FRAMING = frozenset(("host", "content-length", "transfer-encoding"))  # what Connection cannot remove
 _HOP_BY_HOP = frozenset((
@@ -67,6 +67,16 @@ class Survey(NamedTuple):
     def first(self, name: str) -> str:
         """The first value of one of the fields that matter here, "" without one."""
         return self.fields[name][0] if name in self.fields else ""
+
+
+def values_of(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
+    """Every value of a header field, in order; `name` in lower case."""
+    return [value for key, value in headers if key.lower() == name]
+
+
+def value_of(headers: Iterable[tuple[str, str]], name: str) -> str | None:
+    """The first value of a header field, None without one; `name` in lower case."""
+    return next((value for key, value in headers if key.lower() == name), None)
 
 
 def survey(head: RequestHead) -> Survey:

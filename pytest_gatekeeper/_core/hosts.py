@@ -36,9 +36,10 @@ _METADATA = frozenset(  # where clouds serve metadata beside 169.254.169.254: AW
 
 def _is_ipv6(text: str) -> bool:
     try:
-        return bool(IPv6Address(text)) and "%" not in text
+        IPv6Address(text)
     except AddressValueError:
         return False
+    return "%" not in text
 
 
 def is_address(host: str) -> bool:

@@ -19,7 +19,7 @@ from pytest_gatekeeper._core.secret import Secret
 __all__ = ["Bypass", "Closed", "Exchange", "Late", "Leak", "Level", "LogLine", "Record", "Sink", "Tunnel"]
 
 Closed = Literal["client", "upstream", "idle", "test", "error"]
-"""What ended an exchange or a tunnel."""
+"""What ended an exchange or a tunnel: either side, silence, the end of its test, or something that went wrong."""
 
 
 class Tunnel:
@@ -31,7 +31,8 @@ class Tunnel:
         port: 0 where the target could not be read.
         status: of the answer to CONNECT, None before it.
         tls_version: `TLSv1.3` and the like; None for plain HTTP inside, or before the handshake.
-        sni: the name in the ClientHello, None without one.
+        sni: the name in the ClientHello (RFC 6066 section 3), None without one.
+        denied: refused by policy.
         error: why the tunnel failed, with the way out; None where it did not.
         exchanges: what went through it, in order of arrival.
         violations: what it tried that it must not.
@@ -81,6 +82,7 @@ class Exchange:
         error: what went wrong, or None.
         reason: why nothing was injected; "" where something was.
         violations: what the request tried that it must not.
+        request_id: the X-Request-Id that was sent upstream; of a request that was not, the one that its log line has.
         started: seconds since the epoch.
         duration: seconds until it was closed, None before.
         upstream: `host:port` dialled, or None.
@@ -135,10 +137,10 @@ class Exchange:
         self._was_sent = False
 
     def fold(self) -> None:
-        """Give up the header fields, which are most of its weight."""
+        """Give up the header fields, which are most of its weight; in an order in which `sent` is right throughout."""
         self._was_sent = self.sent
-        self.headers = self.forwarded_headers = self.response_headers = ()
         self.folded = True
+        self.headers = self.forwarded_headers = self.response_headers = ()
 
     @property
     def sent(self) -> bool:
@@ -216,6 +218,11 @@ class Leak:
     test: str = ""
     client_held: bool = False
     count: int = 1
+
+    @property
+    def astray(self) -> bool:
+        """Whether it counts: a secret was sent where it does not belong, and not only echoed or held by the client."""
+        return self.direction == "upstream" and not self.client_held
 
 
 class Bypass(NamedTuple):

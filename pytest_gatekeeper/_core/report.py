@@ -114,7 +114,7 @@ def leak_fact(leak: Leak, test: str, proxy: str, blank: Blank) -> Fact:
 
 
 def went_astray(leak: Fact) -> bool:
-    """Whether a leak, as a fact, is one that counts; see `scope.is_upstream`."""
+    """Whether a leak, as a fact, is one that counts; see `Leak.astray`."""
     return leak["direction"] == "upstream" and not leak["client_held"]
 
 

@@ -34,7 +34,6 @@ __all__ = [
     "Fact",
     "RuleUse",
     "finding_facts",
-    "is_upstream",
     "merge",
     "merge_findings",
     "render",
@@ -174,7 +173,7 @@ def finding_facts(
         bypasses: connections past the proxy.
         test_id: the test's name.
     """
-    told = [("leak", tell_leak(leak)) for leak in leaks if is_upstream(leak)]
+    told = [("leak", tell_leak(leak)) for leak in leaks if leak.astray]
     for record in records:
         told.extend(("violation", text) for text in tell_violations(record))
         if isinstance(record, Exchange) and record.cleartext:
@@ -183,11 +182,6 @@ def finding_facts(
             told.extend(("unscanned", f"{record.method} {record.url}, {text}") for text in record.unscanned)
     told.extend(("bypass", tell_bypass(bypass)) for bypass in bypasses)
     return [{"kind": kind, "text": text, "test": test_id} for kind, text in told]
-
-
-def is_upstream(leak: Leak) -> bool:
-    """Whether a leak is one that counts: a secret was sent where it does not belong, and not only echoed."""
-    return leak.direction == "upstream" and not leak.client_held
 
 
 def merge_findings(*facts: Iterable[Fact]) -> list[Fact]:

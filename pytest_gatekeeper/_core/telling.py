@@ -255,7 +255,7 @@ def tell_violations(record: Traced) -> list[str]:
 def story(scene: Scene, limit: int) -> str:
     """All that happened, in lines: the latest `limit` records, the first leaks and bypasses."""
     lines = table(scene.records, limit=limit, latest=True, blank=scene.blank)
-    leaks = [leak for leak in scene.leaks if leak.direction == "upstream" and not leak.client_held]  # no echoes
+    leaks = [leak for leak in scene.leaks if leak.astray]
     lines.extend(f" leak: {scene.blank(tell_leak(leak))}" for leak in leaks[:limit])
     lines.extend(f" bypass: {scene.blank(tell_bypass(bypass))}" for bypass in scene.bypasses[:limit])
     if scene.late:

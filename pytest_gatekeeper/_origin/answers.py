@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
+from pytest_gatekeeper._core.headers import values_of
 from pytest_gatekeeper._core.hosts import host_matches
 from pytest_gatekeeper._core.model import Headers
 from pytest_gatekeeper._proxy.local import reason_phrase
 
 __all__ = [
     "Answer", "Answers", "Body", "HeaderFields", "Piece", "Pieces", "Source", "as_bytes", "checked_piece",
-    "header_values", "make_answer", "uses",
+    "make_answer", "uses",
 ]  # fmt: skip
 
 Piece = bytes | str | threading.Event
@@ -75,11 +76,6 @@ class Answer:
         return reason_phrase(self.status)
 
 
-def header_values(headers: Headers, name: str) -> list[str]:
-    """Every value of a header field, in order; `name` in lower case."""
-    return [value for key, value in headers if key.lower() == name]
-
-
 def make_answer(
     status: int = 200, headers: HeaderFields = (), body: Body = b"", chunks: Pieces | None = None, delay: float = 0.0
 ) -> Answer:
@@ -92,13 +88,13 @@ def make_answer(
     if chunks is not None:
         if body != b"":
             raise TypeError("an answer has a body or chunks, not both")
-        if header_values(fields, "content-length") or header_values(fields, "transfer-encoding"):
+        if values_of(fields, "content-length") or values_of(fields, "transfer-encoding"):
             raise ValueError("chunks bring their own framing: leave out Content-Length and Transfer-Encoding")
         return Answer(status, fields, source=_source(chunks, chunked=True), delay=delay)
     kind, content = _encoded(body)
     if content is None:
         return Answer(status, fields, source=_source(body, chunked=False), delay=delay)
-    if kind and not header_values(fields, "content-type"):
+    if kind and not values_of(fields, "content-type"):
         fields = (("Content-Type", kind), *fields)
     return Answer(status, fields, content, delay=delay)
 

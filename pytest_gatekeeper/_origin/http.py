@@ -16,9 +16,10 @@ from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 from pytest_gatekeeper._core import framing
+from pytest_gatekeeper._core.headers import values_of
 from pytest_gatekeeper._core.model import Headers, RequestHead
 from pytest_gatekeeper._origin import websocket
-from pytest_gatekeeper._origin.answers import Answer, header_values, make_answer
+from pytest_gatekeeper._origin.answers import Answer, make_answer
 from pytest_gatekeeper._origin.breaking import CutStream, Ended, broken
 from pytest_gatekeeper._origin.fault_table import Fault
 from pytest_gatekeeper._origin.journal import Journal, Received
@@ -68,7 +69,7 @@ def _plan(answer: Answer, head: RequestHead) -> _Plan:
     closing = _has_token(answer.headers, "close")
     body = head.method != "HEAD" and answer.status not in (204, 304)
     chunked = False
-    framed = header_values(answer.headers, "content-length") or header_values(answer.headers, "transfer-encoding")
+    framed = values_of(answer.headers, "content-length") or values_of(answer.headers, "transfer-encoding")
     if answer.source is None:
         if not framed and answer.status not in (204, 304):
             fields.append(("Content-Length", str(len(answer.content))))
@@ -88,7 +89,7 @@ def _last(head: RequestHead, fault: Fault | None) -> RequestHead:
 
 
 def _has_token(headers: Headers, token: str) -> bool:
-    values = header_values(headers, "connection")
+    values = values_of(headers, "connection")
     return any(part.strip().lower() == token for value in values for part in value.split(","))
 
 
@@ -168,7 +169,7 @@ class HttpServer:
         self, head: RequestHead, body: framing.Body, received: Received, digest: hashlib._Hash | None
     ) -> None:
         """Take a request's body to its end; a sink hashes it, else it is kept as far as it may be."""
-        if not body.done and "100-continue" in [value.lower() for value in header_values(head.headers, "expect")]:
+        if not body.done and "100-continue" in [value.lower() for value in values_of(head.headers, "expect")]:
             await self._stream.send(_CONTINUE)
         while not body.done:
             data = await self._stream.receive()
@@ -213,7 +214,7 @@ class HttpServer:
         else:
             await self._stream.send(start)
             sent = await self._send_pieces(answer, plan.chunked)
-        lengths = header_values(plan.headers, "content-length")
+        lengths = values_of(plan.headers, "content-length")
         return not plan.close and (not lengths or lengths[0] == str(sent))
 
     async def _send_pieces(self, answer: Answer, chunked: bool) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from pytest_gatekeeper._core.headers import value_of
 from pytest_gatekeeper._core.hosts import split_authority
 from pytest_gatekeeper._core.model import Headers, RequestHead
 
@@ -38,9 +39,8 @@ def path_of(target: str) -> str:
 
 
 def _host_of(headers: Headers, sni: str | None) -> str:
-    named = next((value for name, value in headers if name.lower() == "host"), "")
     try:
-        return split_authority(named)[0]
+        return split_authority(value_of(headers, "host") or "")[0]
     except ValueError:
         return sni or ""
 
@@ -100,8 +100,7 @@ class Received:
 
     def header(self, name: str) -> str | None:
         """The first value of a header field, or None; case does not matter."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        return value_of(self.headers, name.lower())
 
     def grow(self, data: memoryview, *, keep: bool) -> None:
         """Count a part of the body in; for the stub alone."""
@@ -255,16 +254,15 @@ class Journal:
         __tracebackhide__ = True
         end = time.monotonic() + timeout
         while True:
-            with self._changed:
-                version = self._version
-            value = predicate()
-            if value:
+            seen = self._version
+            if value := predicate():
                 return value
+            left = end - time.monotonic()
+            if left <= 0:
+                raise AssertionError(self._summary(timeout))
             with self._changed:
-                left = max(0.0, end - time.monotonic())
-                if not self._changed.wait_for(lambda seen=version: self._version != seen, left):  # type: ignore[misc]
-                    break
-        raise AssertionError(self._summary(timeout))
+                if self._version == seen:
+                    self._changed.wait(left)
 
     def _summary(self, timeout: float) -> str:
         lines = [f"what the stub upstream waited for did not happen within {timeout:g} s"]

@@ -67,10 +67,10 @@ class _Puller:
                 close()
 
     def _step(self, pieces: Iterator[Piece]) -> bytes | None:
-        for piece in pieces:
-            if not isinstance(checked_piece(piece), threading.Event):
+        for piece in map(checked_piece, pieces):
+            if not isinstance(piece, threading.Event):
                 return as_bytes(piece)
-            while not piece.wait(_LOOK):  # type: ignore[union-attr]
+            while not piece.wait(_LOOK):
                 if self._closed.is_set():
                     return None
         return None

@@ -9,7 +9,6 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from typing import cast
 
 from pytest_gatekeeper._origin.journal import RawStream
 from pytest_gatekeeper._proxy.stream import Stream, TcpStream
@@ -35,18 +34,17 @@ class StubTcp(TcpStream):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._own = cast(asyncio.Transport, transport)
         self._admit(self)
 
     async def flush(self) -> None:
         """Wait until the system has taken everything that was written."""
-        self._own.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=0)
         await self.drain()
 
     def reset(self) -> None:
         """Drop the connection with RST instead of FIN (RFC 9293 section 3.10.7), whatever was still to be sent."""
         self.was_reset = True
-        self._own.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
         self.abort()
 
 

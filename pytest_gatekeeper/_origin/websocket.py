@@ -24,8 +24,8 @@ from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opcode, RsvBits
 from wsproto.utilities import RemoteProtocolError
 
+from pytest_gatekeeper._core.headers import values_of
 from pytest_gatekeeper._core.model import RequestHead
-from pytest_gatekeeper._origin.answers import header_values
 from pytest_gatekeeper._origin.journal import Journal, Received
 from pytest_gatekeeper._proxy.stream import Stream
 
@@ -53,7 +53,7 @@ class BadUpgrade(ValueError):
 
 
 def _tokens(head: RequestHead, name: str) -> set[str]:
-    return {token.strip().lower() for value in header_values(head.headers, name) for token in value.split(",")}
+    return {token.strip().lower() for value in values_of(head.headers, name) for token in value.split(",")}
 
 
 def is_upgrade(head: RequestHead) -> bool:

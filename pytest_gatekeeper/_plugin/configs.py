@@ -6,10 +6,9 @@ A path is read here; what is wrong is a ConfigError. Making the proxy is `sessio
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._plugin.marker import Plan
 
@@ -47,8 +46,6 @@ def networked(plan: Plan, settings: Settings) -> Settings:
         raise ConfigError(
             "has no effect under the permissive policy of the configuration; add policy='strict'", key="allow"
         )
-    network: Mapping[str, Any] = {
-        "policy": plan.policy or settings.network.policy,
-        "allow": settings.network.allow if plan.allow is None else plan.allow,
-    }
-    return replace(settings, network=replace(settings.network, **network))
+    policy = plan.policy or settings.network.policy
+    allow = settings.network.allow if plan.allow is None else plan.allow
+    return replace(settings, network=replace(settings.network, policy=policy, allow=allow))

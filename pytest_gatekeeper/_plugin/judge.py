@@ -1,6 +1,6 @@
 """What fails: a test for what was found in it, a run for rules that no test used.
 
-What is found comes from `watch` and the ledger, the words and texts from `_core.verdict`; here these are put where
+What is found comes from `takings` and the ledger, the words and texts from `_core.verdict`; here these are put where
 pytest counts them. Whether a kind of finding fails is the nearest marker's word, then that of whoever made the proxy.
 """
 

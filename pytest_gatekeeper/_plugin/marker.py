@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
@@ -34,7 +34,7 @@ class Plan(NamedTuple):
 
     config: Settings | str | os.PathLike[str] | None = None
     credentials: tuple[Mapping[str, Any], ...] = ()
-    policy: str | None = None
+    policy: Literal["permissive", "strict"] | None = None
     allow: tuple[str, ...] | None = None
     secrets: SecretsMode = "auto"
     allow_network: bool = False

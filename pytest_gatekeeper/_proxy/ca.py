@@ -85,6 +85,7 @@ class CertificateAuthority:
         self._tunnels: dict[str, ssl.SSLContext] = {}
         self._names: weakref.WeakKeyDictionary[ssl.SSLObject, str] = weakref.WeakKeyDictionary()
         self._folder: Path | None = None
+        self._writing = threading.Lock()  # tests may ask for a file on any thread, and get none that is half written
 
     # ---- for clients
 
@@ -108,15 +109,17 @@ class CertificateAuthority:
 
     def write(self, name: str, content: bytes) -> str:
         """Put certificates, or what leads to them, into a file beside the authority's; its path, until the end."""
-        path = self._place(name)
-        if not path.exists() or path.read_bytes() != content:
-            path.write_bytes(content)
+        with self._writing:
+            path = self._place(name)
+            if not path.exists() or path.read_bytes() != content:
+                path.write_bytes(content)
         return str(path)
 
     def _kept(self, name: str, make: Callable[[], bytes]) -> str:
-        path = self._place(name)
-        if not path.exists():
-            path.write_bytes(make())
+        with self._writing:
+            path = self._place(name)
+            if not path.exists():
+                path.write_bytes(make())
         return str(path)
 
     def _place(self, name: str) -> Path:

@@ -11,16 +11,17 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from pytest_gatekeeper._core.answers import TEXT
 from pytest_gatekeeper._core.decide import decide
-from pytest_gatekeeper._core.framing import Body, BodyError, request_body
+from pytest_gatekeeper._core.framing import BodyError, request_body
 from pytest_gatekeeper._core.headers import returned
 from pytest_gatekeeper._core.model import Refused, RequestHead, ResponseHead
 from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.ids import new_request_id
-from pytest_gatekeeper._proxy.local import TEXT, answer
+from pytest_gatekeeper._proxy.local import answer
 from pytest_gatekeeper._proxy.passing import pass_on
-from pytest_gatekeeper._proxy.relay import Broken, Incomplete, look, piece, relay_body
-from pytest_gatekeeper._proxy.stream import Stream, StreamCut
+from pytest_gatekeeper._proxy.relay import Broken, Incomplete, discard, look, piece, relay_body
+from pytest_gatekeeper._proxy.stream import StreamCut
 from pytest_gatekeeper._proxy.trip import Failed, Trip, closed_by, how
 from pytest_gatekeeper._proxy.tunnel import switch
 from pytest_gatekeeper._proxy.upstream import Unreachable, Upstream
@@ -34,7 +35,6 @@ __all__ = ["carry"]
 
 _REPEATABLE = frozenset(("GET", "HEAD", "OPTIONS"))  # may be sent again where a kept connection had ended
 _MAX_INTERIM = 100
-_UNREAD = 256 * 1024  # bytes of a refused request's body that are read to keep its connection
 
 
 async def carry(connection: Connection, head: RequestHead, raw: bytes) -> bool:
@@ -60,26 +60,13 @@ async def _refuse(connection: Connection, head: RequestHead, refused: Refused, r
         if refused.logged:
             notes.log_refusal(connection, head, refused, request_id)
         notes.close(connection, record, "error")
-    closing = refused.close or not _discard(connection.stream, request_body(head))
+    closing = refused.close or not discard(connection.stream, request_body(head))
     if closing:
         connection.closed = "error"
     await answer(
         connection.stream, refused.status, refused.headers, refused.body, close=closing, head_only=head.method == "HEAD"
     )
     return not closing
-
-
-def _discard(client: Stream, body: Body) -> bool:
-    """Read the body of a request that is not sent; False where it is not there yet, too long, or broken."""
-    try:
-        while not body.done:
-            data = client.take()
-            if not data or body.size > _UNREAD:
-                return False
-            piece(client, body, data)
-    except (BodyError, OSError):
-        return False
-    return True
 
 
 class _Carrier:
@@ -92,7 +79,7 @@ class _Carrier:
         self._waiting = False  # for the answer's head
         self._upload: asyncio.Future[None] | None = None
         self._upload_failure: Failed | None = None
-        self._watch = trip.scan.request_body(trip.head.headers) if trip.scan and not trip.body.done else None
+        self._body_scan = trip.scan.request_body(trip.head.headers) if trip.scan and not trip.body.done else None
         self._raw = b""  # the final response head as it came
         self._clear = False  # it holds no secret
 
@@ -183,6 +170,8 @@ class _Carrier:
                 first = piece(trip.client, body, trip.client.take())
             except BodyError as error:
                 raise _unreadable(error) from None
+            except OSError as error:
+                raise _client_broke(error) from None
             self._seen(first)
         upstream.stream.write(request_bytes(trip.plan.head) + first)
         record.request_size = body.size
@@ -212,8 +201,7 @@ class _Carrier:
             self._trip.client.on_end(self._client_left)  # it may have ended while some was unread
         except Broken as error:
             if error.side == "client":
-                text = "the client left in the middle of its request's body"
-                self._upload_failure = Failed(text, closed=closed_by(error.error, "client"))
+                self._upload_failure = _client_broke(error.error)
                 upstream.stream.abort(StreamCut("client"))
         except BodyError as error:
             self._upload_failure = _unreadable(error)
@@ -222,7 +210,7 @@ class _Carrier:
     def _seen(self, data: bytes) -> None:
         """Have a piece of the request's body looked at for secrets, before it is sent."""
         trip = self._trip
-        look(self._watch, trip.body, data)
+        look(self._body_scan, trip.body, data)
         if trip.scan is not None and trip.body.done and trip.body.trailers:
             trip.scan.request_trailers(trip.body.trailers)
 
@@ -300,7 +288,7 @@ class _Carrier:
             return False
         head_only = trip.head.method == "HEAD"
         uploading = self._upload is not None and not self._upload.done()
-        keep = error.status == 502 and not (trip.plan.close or uploading) and _discard(trip.client, trip.body)
+        keep = error.status == 502 and not (trip.plan.close or uploading) and discard(trip.client, trip.body)
         record.error = text
         record.response_size = 0 if head_only else len(text.encode()) + 1
         notes.note_response(connection, record, error.status, TEXT, clear=True)
@@ -318,6 +306,10 @@ class _Carrier:
         cut = isinstance(error.error, StreamCut)
         notes.close(connection, trip.record, connection.closed, None if cut else how(error.error))
         trip.client.cut()
+
+
+def _client_broke(error: OSError) -> Failed:
+    return Failed("the client left in the middle of its request's body", closed=closed_by(error, "client"))
 
 
 def _unreadable(error: BodyError) -> Failed:

@@ -13,11 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
-from pytest_gatekeeper._core.decide import Terms
 from pytest_gatekeeper._core.records import Exchange, Level, Record, Sink
 from pytest_gatekeeper._core.redact import Redactor
 from pytest_gatekeeper._core.scan.leaks import LeakScan
 from pytest_gatekeeper._core.scan.watchlist import Watchlist
+from pytest_gatekeeper._core.terms import Terms
 from pytest_gatekeeper._proxy.ca import CertificateAuthority
 from pytest_gatekeeper._proxy.routes import Routes
 from pytest_gatekeeper._proxy.stream import StreamCut

@@ -23,7 +23,7 @@ from pytest_gatekeeper.errors import ProxyError
 __all__ = ["Listener", "stop_listening"]
 
 BACKLOG = 1024
-SETTLE_LIMIT = 0.5  # seconds for connections that are being accepted when a holder changes
+SETTLE_LIMIT = 0.25  # seconds for connections that are being accepted when a holder changes
 LATE_LIMIT = 2.0  # seconds that a connection without a holder may take
 MAX_LATE = 1000  # that are remembered
 _LATE = (

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from pytest_gatekeeper._core.answers import TEXT
 from pytest_gatekeeper._core.model import Headers
 from pytest_gatekeeper._proxy.stream import Stream
 from pytest_gatekeeper._proxy.wire import response_bytes
 
-__all__ = ["TEXT", "answer", "answer_text", "reason_phrase"]
-
-TEXT: Headers = (("Content-Type", "text/plain; charset=utf-8"),)
-"""The header fields of a plain-text answer."""
+__all__ = ["answer", "answer_text", "reason_phrase"]
 
 
 def reason_phrase(status: int) -> str:

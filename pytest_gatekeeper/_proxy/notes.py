@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from pytest_gatekeeper._core.framing import BodyError, request_body
-from pytest_gatekeeper._core.headers import Malformed, survey
+from pytest_gatekeeper._core.headers import Malformed, survey, value_of
 from pytest_gatekeeper._core.hosts import split_authority
 from pytest_gatekeeper._core.logline import connect_line, denial_line, request_level, request_line
 from pytest_gatekeeper._core.model import (
@@ -97,9 +97,8 @@ def _blanked(connection: Connection, violations: tuple[Violation, ...]) -> tuple
 
 def _named(connection: Connection, head: RequestHead) -> Destination:
     """Where a request to the listener itself meant to go, as far as it says so."""
-    value = next((value for name, value in head.headers if name.lower() == "host"), "")
     try:
-        host, port = split_authority(value)
+        host, port = split_authority(value_of(head.headers, "host") or "")
     except ValueError:
         host, port = connection.tcp.local
     return Destination("http", host, port or 80)

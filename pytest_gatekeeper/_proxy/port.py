@@ -11,7 +11,7 @@ from pytest_gatekeeper._proxy.thread import proxy_thread
 
 __all__ = ["Listener", "open_listener"]
 
-CLOSE_LIMIT = 2.0
+CLOSE_LIMIT = 2.0  # seconds: `listener.SETTLE_LIMIT`, then `Limits.patience` and half of it again, and some to spare
 
 
 class Listener:

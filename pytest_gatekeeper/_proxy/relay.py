@@ -1,4 +1,4 @@
-"""Passing bytes from one stream to another: a body up to its end, or both directions until they end.
+"""Passing bytes from one stream to another: a body up to its end (or to nowhere), or both directions until they end.
 
 Bytes go on as they came, counted and never re-serialised, at the pace of the slower side. `Broken` says which side
 failed. Whose bytes they are, and what is recorded of them, is the caller's matter.
@@ -11,15 +11,17 @@ from collections.abc import Callable
 from typing import Literal
 
 from pytest_gatekeeper._core.framing import Body, BodyError
-from pytest_gatekeeper._core.scan.leaks import Watch
+from pytest_gatekeeper._core.scan.leaks import StreamScan
 from pytest_gatekeeper._proxy.stream import Stream
 
-__all__ = ["Broken", "Incomplete", "Side", "look", "payload", "piece", "relay_body", "splice"]
+__all__ = ["Broken", "Incomplete", "Side", "discard", "look", "payload", "piece", "relay_body", "splice"]
 
 Side = Literal["client", "upstream"]
 
 Watcher = Callable[[bytes], None]
 """Sees bytes before they are passed on."""
+
+_MOST_DISCARDED = 256 * 1024  # bytes of a body, read for nothing but to keep its connection
 
 
 class Broken(ConnectionError):
@@ -32,7 +34,7 @@ class Broken(ConnectionError):
 
 
 class Incomplete(ConnectionError):
-    """A body ended before its end."""
+    """A connection ended before the message that it carried: in the middle of a body, or before an answer."""
 
 
 async def relay_body(
@@ -55,8 +57,8 @@ async def relay_body(
         payload_only: leave chunk framing out.
 
     Raises:
-        Broken: one side failed; `error` is Incomplete where the body was cut short, and BodyError's text is kept out.
-        BodyError: its framing is broken.
+        Broken: one side failed; its `error` is Incomplete where the source ended before its body did.
+        BodyError: the body's framing is broken.
     """
     other: Side = "upstream" if of == "client" else "client"
     failure: Broken | BodyError | None = None
@@ -99,15 +101,28 @@ def piece(source: Stream, body: Body, data: bytes) -> bytes:
     return data
 
 
-def look(watch: Watch | None, body: Body, data: bytes) -> None:
+def discard(source: Stream, body: Body) -> bool:
+    """Read what has come of a body that nobody wants; False where that is not its end, too much, or broken."""
+    try:
+        while not body.done:
+            data = source.take()
+            if not data or body.size > _MOST_DISCARDED:
+                return False
+            piece(source, body, data)
+    except (BodyError, OSError):
+        return False
+    return True
+
+
+def look(scan: StreamScan | None, body: Body, data: bytes) -> None:
     """Have the data bytes of the piece that was counted last looked at."""
-    if watch is not None:
+    if scan is not None:
         spans = body.payload()
         if len(spans) == 1:
             start, end = spans[0]
-            watch.feed(memoryview(data)[start:end])
+            scan.feed(memoryview(data)[start:end])
         elif spans:
-            watch.feed(b"".join([data[start:end] for start, end in spans]))
+            scan.feed(b"".join([data[start:end] for start, end in spans]))
 
 
 def payload(body: Body, data: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 The engine knows connections only as a `Stream`: receive, write and drain, finish, close, abort. Here are that port and
 its implementation on asyncio's transports: one read of up to 256 KiB a wake-up, flow control both ways, TCP keep-alive.
-No TLS (see `tls`), no HTTP, no time limits (see `lease`).
+No TLS (see `tls`), no HTTP, no time limits (see `watch`).
 """
 
 from __future__ import annotations

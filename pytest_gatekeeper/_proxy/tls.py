@@ -195,7 +195,7 @@ class TlsStream:
         self._lower.close()
 
     def abort(self, error: OSError | None = None) -> None:
-        self._ended = False
+        self._ended = False  # whoever reads next gets the error, and not an end in good order
         self._returned.clear()
         self._lower.abort(error)
 

@@ -1,11 +1,13 @@
 """An upgrade that was answered 101: passing the answer on and making a tunnel of both connections.
 
-The head goes on byte for byte, and so does everything after it, until both sides have ended. Frames are not looked at.
+The head goes on byte for byte, and so does everything after it, until both sides have ended. What passes is shown to
+the leak scan, which alone knows frames and holds nothing back.
 """
 
 from __future__ import annotations
 
-from pytest_gatekeeper._core.model import Headers, ResponseHead
+from pytest_gatekeeper._core.headers import value_of
+from pytest_gatekeeper._core.model import ResponseHead
 from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.relay import Broken, splice
 from pytest_gatekeeper._proxy.stream import StreamCut
@@ -32,7 +34,7 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     _check(trip, upstream, response)
     record.upgraded = True
     notes.note_response(connection, record, 101, response.headers, clear=False)
-    record.subprotocol = _field(record.response_headers, "sec-websocket-protocol")  # may be a token
+    record.subprotocol = value_of(record.response_headers, "sec-websocket-protocol")  # may be a token
     notes.log_exchange(trip, 0)
     connection.lease.tell(record)
     trip.answered = True
@@ -41,17 +43,17 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
     except OSError as error:
         raise Broken("client", error) from None
 
-    watches = trip.scan.upgraded(response) if trip.scan is not None else None
+    scans = trip.scan.upgraded(response) if trip.scan is not None else None
 
     def up(data: bytes) -> None:
         record.request_size += len(data)
-        if watches is not None:
-            watches[0].feed(data)
+        if scans is not None:
+            scans[0].feed(data)
 
     def down(data: bytes) -> None:
         record.response_size += len(data)
-        if watches is not None:
-            watches[1].feed(data)
+        if scans is not None:
+            scans[1].feed(data)
 
     side, failure = await splice(trip.client, upstream.stream, up, down)
     if failure is None:
@@ -66,13 +68,9 @@ async def switch(trip: Trip, upstream: Upstream, response: ResponseHead, raw: by
 def _check(trip: Trip, upstream: Upstream, response: ResponseHead) -> None:
     """The answer must name exactly the protocol that was asked for, as in production."""
     asked = trip.plan.upgrade
-    got = _field(response.headers, "upgrade") or ""
+    got = value_of(response.headers, "upgrade") or ""
     if asked and got.lower() == asked.lower() and trip.body.done:
         return
     upstream.stream.abort()
     wish = f"asked for {asked!r}" if asked else "asked for no upgrade"
     raise Failed(f"{trip.host} switched protocols, to {got!r}, although the request {wish}.")
-
-
-def _field(headers: Headers, name: str) -> str | None:
-    return next((value for key, value in headers if key.lower() == name), None)

@@ -189,10 +189,11 @@ async def _connect(host: str, target: Target) -> TcpStream:
     cause = "the name has no address"
     for address in await _addresses(host, target):
         if is_link_local(address.partition("%")[0]):
+            kind = f"link-local or cloud-metadata address {address}"
             raise Unreachable(
-                _trouble(host, target, f"{address} is a link-local address, where clouds serve their metadata"),
+                _trouble(host, target, f"it leads to the {kind}, which is never dialled"),
                 address=join_authority(address, target.port),
-                violation=Violation("link-local", f"{host} leads to the link-local address {address}", "not dialled"),
+                violation=Violation("link-local", f"{host} leads to the {kind}", "not dialled"),
             )
         try:
             _, tcp = await loop.create_connection(TcpStream, address, target.port)

@@ -128,20 +128,22 @@ def _translated(error: h11.ProtocolError) -> BadHead:
     for mark, status, text in _CAUSES:
         if mark in words:
             return BadHead(status, text)
+    return _malformed()
+
+
+def _malformed() -> BadHead:
     return BadHead(400, "the message head is malformed (RFC 9112)")
 
 
-def _judged(connection: h11.Connection, raw: bytes) -> h11.Event:
+def _judged(connection: h11.Connection, raw: bytes) -> object:
+    """The event that h11 makes of a head, or what it gives where that is none."""
     import h11
 
     try:
         connection.receive_data(raw)
-        event = connection.next_event()
+        return connection.next_event()
     except h11.ProtocolError as error:
         raise _translated(error) from None
-    if event is h11.NEED_DATA or isinstance(event, h11.ConnectionClosed):
-        raise BadHead(400, "the message head is malformed (RFC 9112)")
-    return event  # type: ignore[return-value]
 
 
 def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
@@ -163,7 +165,7 @@ def parse_request(raw: bytes) -> RequestHead:
         raw = start[1] + b"/" + raw[start.end(2) :]
     event = _judged(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD), raw)
     if not isinstance(event, h11.Request):
-        raise BadHead(400, "the message head is malformed (RFC 9112)")
+        raise _malformed()
     method, version, headers = event.method.decode("latin-1"), event.http_version.decode(), _headers(event)
     if version[0] != "1" and method != "PRI":
         raise BadHead(505, "the proxy speaks HTTP/1.1, not this version (RFC 9110 section 15.6.6)")
@@ -185,7 +187,7 @@ def parse_response(raw: bytes) -> ResponseHead:
     connection.send(h11.Request(method="GET", target="/", headers=upgrade))  # so that it accepts any answer
     event = _judged(connection, raw)
     if not isinstance(event, h11.Response | h11.InformationalResponse):
-        raise BadHead(400, "the message head is malformed (RFC 9112)")
+        raise _malformed()
     return ResponseHead(event.status_code, event.reason.decode("latin-1"), event.http_version.decode(), _headers(event))
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_gatekeeper._core.decide import Terms, decide
+from pytest_gatekeeper._core.decide import decide
 from pytest_gatekeeper._core.model import (
     Credential,
     Destination,
@@ -20,6 +20,7 @@ from pytest_gatekeeper._core.model import (
 from pytest_gatekeeper._core.policy import Policy
 from pytest_gatekeeper._core.rules import RuleBook, make_rule
 from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.terms import Terms
 
 VALUE = "s3cret-token-0123456789"
 BEARER = ("Authorization", f"Bearer {VALUE}")

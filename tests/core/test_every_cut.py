@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_gatekeeper._core.scan.frames import unmasked
-from pytest_gatekeeper._core.scan.leaks import LeakScan, Watch
+from pytest_gatekeeper._core.scan.leaks import LeakScan, StreamScan
 from tests.core.test_leaks import ENCODED, Scene, response
 
 BEFORE, AFTER = b'{"?q=', b'."}'
@@ -53,12 +53,12 @@ STREAMS: dict[str, Callable[[bytes, bool], bytes]] = {
 }
 
 
-def upgraded(scan: LeakScan) -> tuple[Watch, Watch]:
+def upgraded(scan: LeakScan) -> tuple[StreamScan, StreamScan]:
     agreed = ("Sec-WebSocket-Extensions", "permessage-deflate")
     return scan.upgraded(response(("Upgrade", "websocket"), agreed, status=101))
 
 
-def found(make: Callable[[LeakScan], Watch], *pieces: bytes) -> list[tuple[str, str, int, int]]:
+def found(make: Callable[[LeakScan], StreamScan], *pieces: bytes) -> list[tuple[str, str, int, int]]:
     scene = Scene()
     watch = make(scene.scan)
     for piece in pieces:
@@ -66,7 +66,9 @@ def found(make: Callable[[LeakScan], Watch], *pieces: bytes) -> list[tuple[str, 
     return scene.seen
 
 
-def everywhere(make: Callable[[LeakScan], Watch], stream: bytes, expected: list[tuple[str, str, int, int]]) -> None:
+def everywhere(
+    make: Callable[[LeakScan], StreamScan], stream: bytes, expected: list[tuple[str, str, int, int]]
+) -> None:
     """Whole, byte by byte, and in two pieces with every cut."""
     assert found(make, stream) == expected
     assert found(make, *(stream[at : at + 1] for at in range(len(stream)))) == expected
@@ -81,7 +83,7 @@ def test_messages(form: str, kind: str, mask: bool) -> None:
     """In each encoding, kind of message and direction; without its last characters nothing is found."""
     hello = frame(0x81, b"hello", mask=mask)
 
-    def make(scan: LeakScan) -> Watch:
+    def make(scan: LeakScan) -> StreamScan:
         return upgraded(scan)[0 if mask else 1]
 
     direction = "upstream" if mask else "client"
@@ -107,7 +109,7 @@ def test_bodies(form: str, coding: str, sent: bool) -> None:
     """In each encoding, content coding and direction; without its last characters nothing is found."""
     headers = (("Content-Encoding", coding.partition(",")[0]),)
 
-    def make(scan: LeakScan) -> Watch:
+    def make(scan: LeakScan) -> StreamScan:
         return scan.request_body(headers) if sent else scan.response_body(headers)
 
     expected = ("upstream" if sent else "client", "body", len(BEFORE), 1)

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pytest_gatekeeper._core.decide import Terms, decide
+from pytest_gatekeeper._core.decide import decide
 from pytest_gatekeeper._core.model import Credential, Destination, Forward, NetworkSettings, RequestHead, SourceSpec
 from pytest_gatekeeper._core.policy import Policy
 from pytest_gatekeeper._core.rules import RuleBook, make_rule
 from pytest_gatekeeper._core.secret import Secret
+from pytest_gatekeeper._core.terms import Terms
 from pytest_gatekeeper.errors import ConfigError
 
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -312,6 +312,24 @@ def test_client_leaves_in_the_middle_of_its_body(world: World, way: str) -> None
     assert "left" in str(record.error)
 
 
+@pytest.mark.parametrize("glued", [True, False])
+def test_a_client_whose_tls_breaks_in_its_body(world: World, glued: bool) -> None:
+    """A record that cannot be decrypted is the client's failure, be it glued to the head or later; no upstream's."""
+    world.upstream(lambda wire: wire.end())
+    client = world.client("tls")
+    head, broken = client.sealed(client.request("POST", "/", "Content-Length: 5")), b"\x17\x03\x03\x00\x20" + bytes(32)
+    if glued:
+        client.sock.sendall(head + broken)
+    else:
+        client.sock.sendall(head)
+        world.wait_for(lambda: world.exchanges and world.exchanges[0].injections)
+        client.sock.sendall(broken)
+    world.wait_for(lambda: world.exchanges and world.exchanges[0].closed)
+    record = world.exchanges[0]
+    assert (record.closed, record.status, len(record.injections)) == ("client", None, 0 if glued else 1)
+    assert "the client left in the middle of its request's body" in str(record.error)
+
+
 @ways
 def test_client_leaves_in_the_middle_of_its_answer(world: World, way: str) -> None:
     """A download that the client breaks off is broken off upstream, too."""

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pytest_gatekeeper._origin.answers import Answer, Answers, as_bytes, header_values, make_answer, uses
+from pytest_gatekeeper._core.headers import values_of
+from pytest_gatekeeper._origin.answers import Answer, Answers, as_bytes, make_answer, uses
 
 GET = ("GET", "api.example.com", "/v1/users", False)
 
@@ -33,7 +34,7 @@ def test_text_and_values_get_their_media_type(body: Any, content: bytes, kind: s
 def test_a_given_media_type_stays() -> None:
     """The test's own Content-Type wins, in any case."""
     answer = make_answer(headers={"content-type": "text/html"}, body="<p>")
-    assert header_values(answer.headers, "content-type") == ["text/html"]
+    assert values_of(answer.headers, "content-type") == ["text/html"]
 
 
 def test_fields_keep_order_case_and_repetition() -> None:

@@ -10,6 +10,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from pytest_gatekeeper._proxy import ca as ca_module
 from pytest_gatekeeper._proxy.ca import CertificateAuthority, load_chain, process_authority
+from tests.conftest import PATIENCE
 from tests.proxy.conftest import shake
 
 HOST = "api.example.com"
@@ -307,6 +309,26 @@ def test_the_files_go_with_the_process(tmp_path: Path) -> None:
     told = live(tmp_path, TELL)
     assert told["every"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_thread_gets_half_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who asks for the file while another thread writes it gets it when it is whole."""
+    authority = CertificateAuthority()
+    read: list[bytes] = []
+    write = Path.write_bytes
+    other = threading.Thread(target=lambda: read.append(Path(authority.cert_path).read_bytes()))
+
+    def slowly(path: Path, content: bytes) -> int:
+        write(path, content[:100])
+        other.start()
+        other.join(0.1)
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", slowly)
+        assert Path(authority.cert_path).read_bytes() == authority.pem
+        other.join(PATIENCE)
+    assert read == [authority.pem]
 
 
 @needs_fork

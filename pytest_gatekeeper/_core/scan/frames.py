@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from pytest_gatekeeper._core.headers import values_of
 from pytest_gatekeeper._core.model import Headers
 from pytest_gatekeeper._core.scan.codings import Inflater
 from pytest_gatekeeper._core.scan.inflate import CodedProbe
@@ -54,8 +55,7 @@ def deflate_parameters(headers: Headers, client: bool) -> Deflate | None:
         client: for what the client sends, else for what the server does.
     """
     side = "client" if client else "server"
-    values = [value for name, value in headers if name.lower() == "sec-websocket-extensions"]
-    for extension in ",".join(values).split(","):
+    for extension in ",".join(values_of(headers, "sec-websocket-extensions")).split(","):
         name, *parameters = [part.strip().lower() for part in extension.split(";")]
         if name != "permessage-deflate":
             continue

@@ -13,13 +13,14 @@ from functools import partial
 from itertools import chain
 from typing import Literal
 
+from pytest_gatekeeper._core.headers import value_of
 from pytest_gatekeeper._core.model import Headers, Injection, RequestHead, ResponseHead, Rule
 from pytest_gatekeeper._core.records import Exchange, Leak
 from pytest_gatekeeper._core.scan.frames import TUNNEL, Sighting, WebSocketProbe, deflate_parameters
 from pytest_gatekeeper._core.scan.inflate import CodedProbe, body_probe
 from pytest_gatekeeper._core.scan.watchlist import Hit, Probe, Watched, Watchlist
 
-__all__ = ["Direction", "LeakScan", "Watch"]
+__all__ = ["Direction", "LeakScan", "StreamScan"]
 
 Direction = Literal["upstream", "client"]
 """Whom the bytes were for: `upstream` got what the client sent, `client` what came back."""
@@ -28,7 +29,7 @@ _MOST_PLACES = 1000  # of one exchange that are told apart, so that a long conve
 _ELSEWHERE = "further places"
 
 
-class Watch:
+class StreamScan:
     """Looks at one stream of an exchange and reports what it sees. Made by `LeakScan`."""
 
     __slots__ = ("_feed", "_report")
@@ -129,25 +130,24 @@ class LeakScan:
 
     # ------------------------------------------------------------------ streams
 
-    def request_body(self, headers: Headers) -> Watch:
-        """Watches the request's body: feed it the data bytes, framing left out. `headers` are the request's."""
+    def request_body(self, headers: Headers) -> StreamScan:
+        """What looks at the request's body: feed it the data bytes, framing left out. `headers` are the request's."""
         probe = body_probe(self._watchlist, headers, partial(self._unscanned, "body"))
-        return self._watch("upstream", _placed("body", probe))
+        return self._stream("upstream", _placed("body", probe))
 
-    def response_body(self, headers: Headers) -> Watch:
-        """Watches the answer's body: feed it the data bytes, framing left out. `headers` are the answer's."""
-        return self._watch("client", _placed("body", body_probe(self._watchlist, headers)))
+    def response_body(self, headers: Headers) -> StreamScan:
+        """What looks at the answer's body: feed it the data bytes, framing left out. `headers` are the answer's."""
+        return self._stream("client", _placed("body", body_probe(self._watchlist, headers)))
 
-    def upgraded(self, head: ResponseHead) -> tuple[Watch, Watch]:
-        """Watches what follows a 101: of the client, and of the upstream."""
-        protocols = [value.strip().lower() for name, value in head.headers if name.lower() == "upgrade"]
-        if protocols[:1] != ["websocket"]:
+    def upgraded(self, head: ResponseHead) -> tuple[StreamScan, StreamScan]:
+        """What looks at what follows a 101: at what the client sends, and at what the upstream does."""
+        if (value_of(head.headers, "upgrade") or "").strip().lower() != "websocket":
             plain = [_placed(TUNNEL, Probe(self._watchlist)) for _ in range(2)]
-            return self._watch("upstream", plain[0]), self._watch("client", plain[1])
+            return self._stream("upstream", plain[0]), self._stream("client", plain[1])
         tell = partial(self._unscanned, "message")
         client = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=True), tell)
         upstream = WebSocketProbe(self._watchlist, deflate_parameters(head.headers, client=False))
-        return self._watch("upstream", client.feed), self._watch("client", upstream.feed)
+        return self._stream("upstream", client.feed), self._stream("client", upstream.feed)
 
     def _unscanned(self, place: str, why: str) -> None:
         """Note what was sent upstream and cannot be looked into."""
@@ -155,8 +155,8 @@ class LeakScan:
         if text not in self._exchange.unscanned:
             self._exchange.unscanned += (text,)
 
-    def _watch(self, direction: Direction, feed: Callable[[bytes | memoryview], Sequence[Sighting]]) -> Watch:
-        return Watch(feed, lambda seen: self._report(direction, seen))
+    def _stream(self, direction: Direction, feed: Callable[[bytes | memoryview], Sequence[Sighting]]) -> StreamScan:
+        return StreamScan(feed, lambda seen: self._report(direction, seen))
 
     # ------------------------------------------------------------------ leaks
 

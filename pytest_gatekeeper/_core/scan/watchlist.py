@@ -85,10 +85,9 @@ class Watchlist:
     """The secrets that are looked for; for any thread.
 
     Args:
-        rules: whose secrets they are. Rules may share a value.
+        rules: whose secrets they are. Rules may share a value; one that is too short (see `scanned`) is left out.
 
     Attributes:
-        too_short: rules whose secret is shorter than eight characters, which is not looked for.
         longest: bytes of the longest form of all.
         many: a small look takes longer than to copy a large piece.
     """
@@ -104,19 +103,20 @@ class Watchlist:
         """
         by_value: dict[str, list[Rule]] = {}
         for rule in rules:
-            by_value.setdefault(scanned(rule), []).append(rule)
-        self.too_short = tuple(by_value.pop("", ()))
-        before, self._watched = self._watched, {}
+            if value := scanned(rule):
+                by_value.setdefault(value, []).append(rule)
+        watched: dict[str, Watched] = {}
         owners: dict[bytes, list[Watched]] = {}
         for value, sharers in by_value.items():
-            watched = self._watched[value] = before.get(value) or Watched(forms(value), sharers)
-            watched.rules = tuple(sharers)
-            for core in watched.cores():
-                owners.setdefault(core, []).append(watched)
+            owner = watched[value] = self._watched.get(value) or Watched(forms(value), sharers)
+            owner.rules = tuple(sharers)
+            for core in owner.cores():
+                owners.setdefault(core, []).append(owner)
         sieve = Sieve(owners)
-        self.longest = max([watched.longest for watched in self._watched.values()], default=0)
+        self.longest = max([owner.longest for owner in watched.values()], default=0)
         self.many = sieve.many
-        self._now = sieve, owners  # at once, since others are looking
+        self._watched = watched
+        self._now = sieve, owners  # each at once, since others are looking
 
     def __bool__(self) -> bool:
         """Whether there is anything to look for."""
