@@ -7,19 +7,16 @@ tunnel may be opened is `_core.admission`'s decision, what goes through it is `e
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._core.admission import decide_connect
 from pytest_gatekeeper._core.hosts import is_address, same_host, split_authority
 from pytest_gatekeeper._core.model import Destination, Refused, RequestHead, Violation
 from pytest_gatekeeper._core.records import Tunnel
+from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.ids import new_request_id
 from pytest_gatekeeper._proxy.local import answer
 from pytest_gatekeeper._proxy.notes import log_refusal
 from pytest_gatekeeper._proxy.tls import TlsFailure, TlsStream
-
-if TYPE_CHECKING:
-    from pytest_gatekeeper._proxy.connection import Connection
 
 __all__ = ["distrust", "open_tunnel"]
 

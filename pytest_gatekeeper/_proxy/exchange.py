@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._core.answers import TEXT
 from pytest_gatekeeper._core.decide import decide
@@ -17,6 +16,7 @@ from pytest_gatekeeper._core.framing import BodyError, request_body
 from pytest_gatekeeper._core.headers import returned
 from pytest_gatekeeper._core.model import Refused, RequestHead, ResponseHead
 from pytest_gatekeeper._proxy import notes
+from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.ids import new_request_id
 from pytest_gatekeeper._proxy.local import answer
 from pytest_gatekeeper._proxy.passing import pass_on
@@ -27,9 +27,6 @@ from pytest_gatekeeper._proxy.tunnel import switch
 from pytest_gatekeeper._proxy.upstream import Unreachable, Upstream
 from pytest_gatekeeper._proxy.watch import TimedOut
 from pytest_gatekeeper._proxy.wire import BadHead, parse_response, read_head, request_bytes, response_bytes
-
-if TYPE_CHECKING:
-    from pytest_gatekeeper._proxy.connection import Connection
 
 __all__ = ["carry"]
 

@@ -2,7 +2,7 @@
 
 Every connection belongs to the lease in which it was accepted and is cut when that ends. A lease knows by what to
 decide, where names lead, how long things may take, and whom to tell what happened. How a connection is served is
-`connection`'s matter, where it comes from the listener's.
+`serving`'s matter, where it comes from the listener's.
 """
 
 from __future__ import annotations

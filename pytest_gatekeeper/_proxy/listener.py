@@ -1,7 +1,7 @@
 """The port: accepting connections and giving each to whoever holds the proxy.
 
 A listener stays open between holders, so that clients may keep the proxy's URL. What comes while nobody holds it is
-answered 503 and told to the next holder. How a connection is served is `connection`'s matter.
+answered 503 and told to the next holder. How a connection is served is `serving`'s matter.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pytest_gatekeeper._core.records import Late, Tunnel
 from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.lease import Lease
 from pytest_gatekeeper._proxy.local import answer_text
+from pytest_gatekeeper._proxy.serving import serve
 from pytest_gatekeeper._proxy.stream import StreamCut, TcpStream
 from pytest_gatekeeper._proxy.wire import BadHead, read_head
 from pytest_gatekeeper.errors import ProxyError
@@ -122,7 +123,7 @@ class Listener:
             task.add_done_callback(self._strays.discard)
         else:
             connection = Connection(tcp, lease)
-            lease.admit(loop.create_task(connection.serve()), connection.cut)
+            lease.admit(loop.create_task(serve(connection)), connection.cut)
 
     async def _turn_away(self, tcp: TcpStream, lease: Lease | None) -> None:
         """Answer 503 to whoever comes while nobody holds the proxy, or while too many are there."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pytest_gatekeeper._core.framing import BodyError, request_body
 from pytest_gatekeeper._core.headers import Malformed, survey, value_of
@@ -24,10 +24,8 @@ from pytest_gatekeeper._core.model import (
     Violation,
 )
 from pytest_gatekeeper._core.records import Closed, Exchange
-
-if TYPE_CHECKING:
-    from pytest_gatekeeper._proxy.connection import Connection
-    from pytest_gatekeeper._proxy.trip import Trip
+from pytest_gatekeeper._proxy.connection import Connection
+from pytest_gatekeeper._proxy.trip import Trip
 
 __all__ = ["close", "log_exchange", "log_refusal", "note_forward", "note_refused", "note_response"]
 

@@ -6,17 +6,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pytest_gatekeeper._core.framing import Body
 from pytest_gatekeeper._core.model import Forward, RequestHead
 from pytest_gatekeeper._core.records import Closed, Exchange
 from pytest_gatekeeper._core.scan.leaks import LeakScan
+from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.relay import Incomplete
 from pytest_gatekeeper._proxy.stream import Stream, StreamCut
-
-if TYPE_CHECKING:
-    from pytest_gatekeeper._proxy.connection import Connection
 
 __all__ = ["Failed", "Trip", "closed_by", "how"]
 

@@ -16,6 +16,7 @@ from pytest_gatekeeper._core.records import Exchange, Record
 from pytest_gatekeeper._proxy import upstream as upstreams
 from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.routes import Target
+from pytest_gatekeeper._proxy.serving import serve
 from pytest_gatekeeper._proxy.stream import Stream
 from pytest_gatekeeper._proxy.upstream import Upstream
 from tests.engine.conftest import BEARER, HOST, make_lease
@@ -136,7 +137,7 @@ async def served(talk: Talk, way: str, pair: Pair, patch: pytest.MonkeyPatch, si
             got.extend(data)
         client.close()
 
-    serving = asyncio.ensure_future(Connection(Tcp(near), lease).serve())  # type: ignore[arg-type]
+    serving = asyncio.ensure_future(serve(Connection(Tcp(near), lease)))  # type: ignore[arg-type]
     ends = [asyncio.ensure_future(upstream()), asyncio.ensure_future(reading())]
     for piece in ask:
         await client.send(piece)
