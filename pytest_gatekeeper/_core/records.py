@@ -84,6 +84,7 @@ class Exchange:
         violations: what the request tried that it must not.
         request_id: the X-Request-Id that was sent upstream; of a request that was not, the one that its log line has.
         started: seconds since the epoch.
+        began: the same moment by the clock that durations are of, which nobody puts forward or back (seconds).
         duration: seconds until it was closed, None before.
         upstream: `host:port` dialled, or None.
         upstream_verified: whether the upstream's certificate was verified; None without TLS.
@@ -95,10 +96,10 @@ class Exchange:
     """
 
     __slots__ = (
-        "_was_sent", "cleartext", "closed", "denied", "deny_reason", "duration", "error", "folded", "forwarded_headers",
-        "headers", "host", "http_version", "id", "injections", "is_upgrade", "method", "port", "reason", "request_id",
-        "request_size", "response_headers", "response_size", "scheme", "started", "status", "subprotocol", "target",
-        "tunnel", "unscanned", "upgraded", "upstream", "upstream_verified", "violations",
+        "_was_sent", "began", "cleartext", "closed", "denied", "deny_reason", "duration", "error", "folded",
+        "forwarded_headers", "headers", "host", "http_version", "id", "injections", "is_upgrade", "method", "port",
+        "reason", "request_id", "request_size", "response_headers", "response_size", "scheme", "started", "status",
+        "subprotocol", "target", "tunnel", "unscanned", "upgraded", "upstream", "upstream_verified", "violations",
     )  # fmt: skip
 
     def __init__(self, id: int, method: str, scheme: str, host: str, port: int, target: str) -> None:
@@ -126,6 +127,7 @@ class Exchange:
         self.violations: tuple[Violation, ...] = ()
         self.request_id = ""
         self.started = 0.0
+        self.began = 0.0
         self.duration: float | None = None
         self.upstream: str | None = None
         self.upstream_verified: bool | None = None

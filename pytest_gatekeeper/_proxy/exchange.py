@@ -100,8 +100,7 @@ class _Carrier:
     async def _stop_upload(self) -> None:
         if self._upload is not None and not self._upload.done():
             self._upload.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._upload
+            await asyncio.wait([self._upload])  # not by awaiting it: its own end is no error, the end of this task is
 
     def _client_left(self) -> None:
         """The client ended its side with nothing left to read from it: it wants no answer any more."""

@@ -24,6 +24,7 @@ from pytest_gatekeeper.errors import ProxyError
 
 __all__ = ["NoRoute", "Routes", "Target"]
 
+_REMEMBERED = 1024  # destinations whose target is kept
 _SCHEMES = {"http": (False, 80), "ws": (False, 80), "https": (True, 443), "wss": (True, 443)}
 
 
@@ -126,6 +127,8 @@ class Routes:
         known = self._known  # a change puts another one in its place
         found = known.get(destination)
         if found is None:
+            if len(known) >= _REMEMBERED:
+                known.clear()
             found = known[destination] = self._find(destination)
         return found
 

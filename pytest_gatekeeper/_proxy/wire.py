@@ -144,6 +144,8 @@ def _judged(connection: h11.Connection, raw: bytes) -> object:
         return connection.next_event()
     except h11.ProtocolError as error:
         raise _translated(error) from None
+    except ValueError:  # h11 before 0.15 makes a number of any Content-Length, int() of 4,300 digits at most
+        raise _translated(h11.RemoteProtocolError("bad Content-Length")) from None
 
 
 def _headers(event: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:

@@ -6,6 +6,7 @@ and nowhere else: in `auto` a static value and a variable that is set, in `real`
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
@@ -22,6 +23,8 @@ from pytest_gatekeeper._sources.refresh import Clock, Refresher, SystemClock
 from pytest_gatekeeper.errors import ConfigError, SourceError
 
 __all__ = ["SecretsMode", "Vault", "count_real", "is_real"]
+
+_log = logging.getLogger("pytest_gatekeeper")
 
 SecretsMode = Literal["auto", "real", "canary"]
 
@@ -154,6 +157,9 @@ class Vault:
                 values = {**self._values, source: value}
                 self._change(values, self._made(values))
         except (SourceError, ConfigError):
+            return False, None
+        except Exception as error:  # noqa: BLE001 - it may be anybody's, and the next try may succeed
+            _log.error("a credential was not refreshed: %s", type(error).__name__)
             return False, None
         return True, lifetime
 

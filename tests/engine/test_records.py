@@ -333,3 +333,25 @@ def test_no_secret_in_what_connect_provokes(world: World, target: str) -> None:
     answer = client.message()
     assert (answer.status, SECRET in answer.raw.decode() + answer.body.decode()) == (400, False)
     assert [tunnel.status for tunnel in world.tunnels] == [400]
+
+
+def test_a_clock_that_is_put_back_changes_no_duration(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durations come from a clock that never steps; when it began is told by the one that people read."""
+    go = threading.Event()
+
+    def script(wire: Wire) -> None:
+        wire.message()
+        assert go.wait(TIMEOUT)
+        wire.send(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    world.upstream(script)
+    monkeypatch.setattr("time.time", lambda: 5_000_000.0)
+    client = world.client("plain")
+    client.ask()
+    world.wait_for(lambda: world.exchanges)
+    monkeypatch.setattr("time.time", lambda: 4_000_000.0)
+    go.set()
+    client.message()
+    (record,) = world.exchanges
+    assert record.started == 5_000_000.0
+    assert record.duration is not None and 0 < record.duration < TIMEOUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_gatekeeper._core.model import Destination
+from pytest_gatekeeper._proxy import routes as routes_module
 from pytest_gatekeeper._proxy.routes import NoRoute, Routes
 from pytest_gatekeeper.errors import ProxyError
 
@@ -37,6 +38,16 @@ def test_a_later_route_takes_the_place_of_an_earlier_one() -> None:
     version = routes.version
     routes.add("a.example.com", "http://127.0.0.1:2")
     assert (led(routes, "a.example.com"), routes.version > version) == ("127.0.0.1:2", True)
+
+
+def test_not_every_destination_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that makes up names without end costs no memory; each leads where it should, again as well."""
+    monkeypatch.setattr(routes_module, "_REMEMBERED", 3)
+    routes = Routes()
+    routes.add("*.example.com", "http://127.0.0.1:1")
+    for number in (*range(10), *range(10)):
+        assert led(routes, f"{number}.example.com") == "127.0.0.1:1"
+        assert len(routes._known) <= 3
 
 
 @pytest.mark.parametrize(

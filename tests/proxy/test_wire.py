@@ -279,6 +279,7 @@ LINE = b"GET / HTTP/1.1"
         ((LINE, HOST, b"Content-Length: " + S), 400, "a Content-Length that is no number"),
         ((LINE, HOST, b"Content-Length: +3"), 400, "a Content-Length that is no number"),
         ((LINE, HOST, b"Content-Length: "), 400, "a Content-Length that is no number"),
+        ((LINE, HOST, b"Content-Length: " + b"9" * 5000), 400, "a Content-Length that is no number"),
         ((LINE, HOST, b"Transfer-Encoding: " + S), 501, "a transfer coding other than chunked"),
         ((LINE, HOST, b"Transfer-Encoding: gzip, chunked"), 501, "a transfer coding other than chunked"),
         (
@@ -358,6 +359,7 @@ def test_old_and_terse_servers_are_understood() -> None:
         ((b"HTTP/1.1 099 " + S,), "malformed"),
         ((b"HTTP/1.1 200 OK", b"X: " + S + b"\x00"), "a header field that is not allowed"),
         ((b"HTTP/1.1 200 OK", b"Content-Length: " + S), "a Content-Length that is no number"),
+        ((b"HTTP/1.1 200 OK", b"Content-Length: " + b"9" * 5000), "a Content-Length that is no number"),
         ((b"HTTP/1.1 200 OK", b"Content-Length: 3", b"Content-Length: 4"), "Content-Length headers that differ"),
         ((b"HTTP/1.1 200 OK", b"Transfer-Encoding: " + S), "a transfer coding other than chunked"),
     ],

@@ -354,6 +354,31 @@ def test_after_a_failure_the_old_value_stays(clock: GatedClock, source: Source, 
     vault.close()
 
 
+def test_whatever_fails_does_not_end_the_fetching(
+    clock: GatedClock, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error that nobody expects counts as a failure, and is logged by its kind alone; then it goes on."""
+    changes: queue.Queue[tuple[Rule, ...]] = queue.Queue()
+
+    def refuse_two(rules: tuple[Rule, ...]) -> None:
+        if rules[0].secret == "two":
+            raise RuntimeError("cannot take two")
+        changes.put(rules)
+
+    vault = Vault(
+        [command("a.example", source.text)], mode="real", environ=PATH, salt="", on_change=refuse_two, clock=clock
+    )
+    source.say("two")
+    assert clock.pass_on() == 225
+    assert clock.waits.get(timeout=LIMIT) == 1
+    assert [record.getMessage() for record in caplog.records] == ["a credential was not refreshed: RuntimeError"]
+    source.say("three")
+    clock._gates.put(False)
+    assert [rule.secret.reveal() for rule in changes.get(timeout=LIMIT)] == ["three"]
+    assert clock.waits.get(timeout=LIMIT) == 225
+    vault.close()
+
+
 def test_without_a_listener_the_rules_change_all_the_same(clock: GatedClock, source: Source) -> None:
     """Whoever asks gets the newest."""
     vault = Vault([command("a.example", source.text)], mode="real", environ=PATH, salt="", clock=clock)
