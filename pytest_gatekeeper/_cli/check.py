@@ -14,7 +14,8 @@ from pathlib import Path
 
 from pytest_gatekeeper._core.document import decode
 from pytest_gatekeeper._core.hosts import is_host, split_authority
-from pytest_gatekeeper._core.lint import CODES, Remark, examine
+from pytest_gatekeeper._core.lint import CODES, examine
+from pytest_gatekeeper._core.model import Finding
 from pytest_gatekeeper._core.places import lines_of
 from pytest_gatekeeper._core.telling import numbered, plain
 from pytest_gatekeeper.config import Config
@@ -70,16 +71,16 @@ def _codes(text: str) -> list[str]:
 
 def run(said: argparse.Namespace) -> int:
     """Check."""
-    errors: list[Remark] = []
-    found: list[Remark] = []
+    errors: list[Finding] = []
+    found: list[Finding] = []
     config = Config()
     try:
         config = Config.load(said.file)
-        remarks = examine(config, said.route, _lines(said.file))
-        found = [remark for remark in remarks if remark.code not in said.ignore]
+        findings = examine(config, said.route, _lines(said.file))
+        found = [finding for finding in findings if finding.code not in said.ignore]
     except ConfigError as error:
         code = "unreadable" if error.line is None and error.key is None else "invalid"
-        errors = [Remark(error.problem, error.file, error.line, error.key, code)]
+        errors = [Finding(error.problem, error.file, error.line, error.key, code)]
     lines = _json(said.file, errors, found) if said.format == "json" else _text(said.file, config, errors, found)
     print("\n".join(lines))  # noqa: T201 - what was asked for
     return 2 if errors else 1 if found else 0
@@ -91,19 +92,20 @@ def _lines(file: str) -> dict[str, int]:
     return lines_of(decode(path.read_bytes())) if path.is_file() else {}
 
 
-def _json(file: str, errors: list[Remark], found: list[Remark]) -> list[str]:
+def _json(file: str, errors: list[Finding], found: list[Finding]) -> list[str]:
     facts = {"file": file, "errors": [_fact(one) for one in errors], "findings": [_fact(one) for one in found]}
     return [json.dumps(facts, indent=2)]
 
 
-def _fact(remark: Remark) -> dict[str, str | int | None]:
+def _fact(finding: Finding) -> dict[str, str | int | None]:
     return {
-        "file": remark.file, "line": remark.line, "key": remark.key, "problem": remark.problem, "code": remark.code,
+        "file": finding.file, "line": finding.line, "key": finding.key,
+        "problem": finding.problem, "code": finding.code,
     }  # fmt: skip
 
 
-def _text(file: str, config: Config, errors: list[Remark], found: list[Remark]) -> list[str]:
-    lines = [line for remark in (*errors, *found) for line in _wrapped(f"{remark} [{remark.code}]")]
+def _text(file: str, config: Config, errors: list[Finding], found: list[Finding]) -> list[str]:
+    lines = [line for finding in (*errors, *found) for line in _wrapped(f"{finding} [{finding.code}]")]
     if errors:
         return [*lines, plain(f"{file}: cannot be used")]
     patterns = f" with {numbered(len(config.network.allow), 'pattern')}" if config.network.policy == "strict" else ""

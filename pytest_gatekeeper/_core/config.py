@@ -96,7 +96,8 @@ def read_settings(text: str, file: str | None = None) -> Settings:
         file=file,
     )
     if document.further is not None:
-        notes.note("only the first document is read; what begins here has no effect, remove it", document.further, None)
+        problem = "only the first document is read; what begins here has no effect, remove it"
+        notes.note("several-documents", problem, document.further, None)
     findings = sorted(notes.findings, key=lambda finding: finding.line or 0)
     return replace(settings, findings=tuple(findings))
 
@@ -122,7 +123,8 @@ def _tls(section: Section) -> TlsSettings:
     cert, key = section.text("ca_cert"), section.text("ca_key")
     if bool(cert) != bool(key):
         missing = "ca_key" if cert else "ca_cert"
-        section.note(f"without {missing} production intercepts nothing and injects only into plain HTTP; give both")
+        problem = f"without {missing} production intercepts nothing and injects only into plain HTTP; give both"
+        section.note("tls-half", problem)
     return TlsSettings(cert, key)
 
 
@@ -155,21 +157,22 @@ def _network(section: Section) -> NetworkSettings:
         except ValueError as error:
             if policy == "strict":
                 section.notes.fail(str(error), line, key)
-            section.notes.note(str(error), line, key)
+            section.notes.note("never-matches", str(error), line, key)
         else:
             if problem := dead_pattern(host):
-                section.notes.note(problem, line, key)
+                section.notes.note("never-matches", problem, line, key)
     if allow and not word:
-        section.note("has no effect under the permissive policy, which is the default; add 'policy: strict'", "allow")
+        problem = "has no effect under the permissive policy, which is the default; add 'policy: strict'"
+        section.note("allow-ignored", problem, "allow")
     return NetworkSettings(policy, tuple(pattern for pattern, _, _ in allow))
 
 
 def _log(section: Section) -> LogSettings:
     level, format, output = (section.text(name) for name in ("level", "format", "output"))
     if level and level.lower() not in _LEVELS:
-        section.note(f"unknown level, info in production; {nearest(level, list(_LEVELS))}", "level")
+        section.note("log-word", f"unknown level, info in production; {nearest(level, list(_LEVELS))}", "level")
     if format.lower() not in ("", "text", "json"):
-        section.note(f"unknown format, text in production; {nearest(format, ('text', 'json'))}", "format")
+        section.note("log-word", f"unknown format, text in production; {nearest(format, ('text', 'json'))}", "format")
     return LogSettings(
         level=_LEVELS.get(level.lower(), "info"),
         format="json" if format.lower() == "json" else "text",
@@ -190,7 +193,8 @@ def _captured(section: Section) -> tuple[str, ...]:
             section.notes.fail("is there twice, case does not matter; remove one", line, key)
         seen.add(name.lower())
         if not is_header_name(name):
-            section.notes.note("is no header name (RFC 9110 section 5.1) and captures nothing; remove it", line, key)
+            problem = "is no header name (RFC 9110 section 5.1) and captures nothing; remove it"
+            section.notes.note("no-header", problem, line, key)
     return tuple(name for name, _, _ in names)
 
 
@@ -200,5 +204,5 @@ def _postgres(top: Section) -> PostgresSettings | None:
     protocol = "true" if section.flag("proxy_protocol") else "false"
     if not top.has("postgres"):
         return None
-    top.note("the Postgres listener is not emulated here; this section has no effect", "postgres")
+    top.note("postgres", "the Postgres listener is not emulated here; this section has no effect", "postgres")
     return PostgresSettings((*fields, ("proxy_protocol", protocol)))

@@ -35,7 +35,7 @@ def credential_of(section: Section, source_homes: Mapping[str, str] | None = Non
     if problem := host_problem(host):
         section.fail(problem, "host")
     if problem := dead_pattern(host):
-        section.note(problem, "host")
+        section.note("never-matches", problem, "host")
     source_section = section.section("source", FIELDS, source_homes)
     source = read_source(source_section)
     if section.has("postgres"):
@@ -56,7 +56,7 @@ def _check_postgres(section: Section) -> None:
     inner.text("project")
     if inner.text("resolver").lower() not in ("neon", "static"):
         inner.fail("must be neon or static", "resolver")
-    section.note("a Postgres credential, which is not emulated here: it is never injected", "postgres")
+    section.note("postgres", "a Postgres credential, which is not emulated here: it is never injected", "postgres")
 
 
 def _check_sendable(section: Section, source: Section, credential: Credential) -> None:

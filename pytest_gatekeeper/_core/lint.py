@@ -7,7 +7,6 @@ wildcards over strangers, secrets written down. Nothing is opened or fetched, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from pytest_gatekeeper._core.contest import book_of, contest
@@ -19,7 +18,7 @@ from pytest_gatekeeper._core.policy import read_allow
 from pytest_gatekeeper._core.source_spec import is_variable
 from pytest_gatekeeper._core.suffixes import is_public_suffix
 
-__all__ = ["CODES", "Allowed", "Remark", "allowed", "examine"]
+__all__ = ["CODES", "Allowed", "allowed", "examine"]
 
 CODES = {
     "denied": "a credential's host, or a route, that policy denies",
@@ -46,13 +45,6 @@ _Named: TypeAlias = Sequence[tuple[str, Credential]]
 _Told: TypeAlias = tuple[str, str, str]  # code, key, problem
 
 
-@dataclass(frozen=True)
-class Remark(Finding):
-    """A finding with the name of its kind, one of `CODES`."""
-
-    code: str = ""
-
-
 class Allowed(NamedTuple):
     """A pattern of `network.allow`, taken apart.
 
@@ -70,7 +62,7 @@ class Allowed(NamedTuple):
 
 def examine(
     settings: Settings, routes: Sequence[tuple[str, int | None]] = (), lines: Mapping[str, int] | None = None
-) -> tuple[Remark, ...]:
+) -> tuple[Finding, ...]:
     """All findings of a configuration, those of reading among them, in the order of the file.
 
     Args:
@@ -92,9 +84,8 @@ def examine(
         *_variables(named),
     ]
     known = {**_lines(named), **(lines or {})}
-    found = [Remark(problem, settings.file, _line(key, known), key, code) for code, key, problem in told]
-    read = [Remark(note.problem, note.file, note.line, note.key, _code_of(note)) for note in settings.findings]
-    return tuple(sorted((*read, *found), key=lambda remark: remark.line or 0))
+    found = [Finding(problem, settings.file, _line(key, known), key, code) for code, key, problem in told]
+    return tuple(sorted((*settings.findings, *found), key=lambda finding: finding.line or 0))
 
 
 def _lines(named: _Named) -> dict[str, int]:
@@ -109,20 +100,6 @@ def _line(key: str, lines: Mapping[str, int]) -> int | None:
     while key and key not in lines:
         key = key[: max(key.rfind("."), key.rfind("["), 0)]
     return lines.get(key)
-
-
-def _code_of(finding: Finding) -> str:
-    """The kind of a finding that was made while reading."""
-    key = finding.key or ""
-    if finding.problem.startswith("unknown key"):
-        return "unknown-key"
-    if not key:
-        return "several-documents"
-    if key == "network.allow":
-        return "allow-ignored"
-    if key.startswith("log."):
-        return "no-header" if "capture_headers" in key else "log-word"
-    return {"tls": "tls-half", "postgres": "postgres"}.get(key.rpartition(".")[2], "never-matches")
 
 
 # ------------------------------------------------------------------ policy

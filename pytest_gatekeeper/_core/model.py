@@ -108,12 +108,19 @@ class PostgresSettings:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a configuration that is worth a warning: place, key and what to do about it."""
+    """Something about a configuration that is worth a warning: place, key and what to do about it.
+
+    Attributes:
+        problem: what it is, and the way out.
+        file, line, key: where; None where it has none.
+        code: of what kind, one of `lint.CODES`.
+    """
 
     problem: str
     file: str | None = None
     line: int | None = None
     key: str | None = None
+    code: str = ""
 
     def __str__(self) -> str:
         return str(ConfigError(self.problem, file=self.file, line=self.line, key=self.key))

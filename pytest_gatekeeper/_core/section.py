@@ -34,9 +34,9 @@ class Notes:
         self.file = file
         self.findings: list[Finding] = []
 
-    def note(self, problem: str, line: int | None, key: str | None) -> None:
-        """Keep something that is worth a warning."""
-        self.findings.append(Finding(problem, self.file, line, key))
+    def note(self, code: str, problem: str, line: int | None, key: str | None) -> None:
+        """Keep something that is worth a warning; `code` is one of `lint.CODES`."""
+        self.findings.append(Finding(problem, self.file, line, key, code))
 
     def fail(self, problem: str, line: int | None, key: str | None) -> NoReturn:
         """Give up on the configuration."""
@@ -126,12 +126,12 @@ class Section:
             return ""
         return _closest(name, (key for key in self._unknown if shown_key(key) == key))
 
-    def note(self, problem: str, name: str | None = None) -> None:
+    def note(self, code: str, problem: str, name: str | None = None) -> None:
         """Keep a finding about a key, or about the section as a whole."""
         if name is None:
-            self.notes.note(problem, self.line, self.path or None)
+            self.notes.note(code, problem, self.line, self.path or None)
         else:
-            self.notes.note(problem, self.line_of(name), self.key(name))
+            self.notes.note(code, problem, self.line_of(name), self.key(name))
 
     def _unfolded(self, table: Table) -> dict[str, tuple[int | None, Node]]:
         """The values by key with the line of the key; what is merged in stands behind what is written out."""
@@ -168,7 +168,7 @@ class Section:
             hint = f"it belongs {self._homes[lower]}"
         else:
             hint = nearest(name, known)
-        self.notes.note(f"unknown key, ignored in production; {hint}", line, self.key(shown))
+        self.notes.note("unknown-key", f"unknown key, ignored in production; {hint}", line, self.key(shown))
 
     # ---- values
 

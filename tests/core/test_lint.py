@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pytest_gatekeeper._core.config import read_settings
-from pytest_gatekeeper._core.lint import CODES, Remark, examine
-from pytest_gatekeeper._core.model import Credential, NetworkSettings, Settings, SourceSpec
+from pytest_gatekeeper._core.lint import CODES, examine
+from pytest_gatekeeper._core.model import Credential, Finding, NetworkSettings, Settings, SourceSpec
 from pytest_gatekeeper._core.places import lines_of
 from pytest_gatekeeper._core.source_spec import is_variable
 
@@ -14,7 +14,7 @@ SOURCE = "source: {type: env, var: TOKEN}"
 Found = list[tuple[str, str | None]]
 
 
-def remarks(text: str, *routes: tuple[str, int | None]) -> tuple[Remark, ...]:
+def remarks(text: str, *routes: tuple[str, int | None]) -> tuple[Finding, ...]:
     return examine(read_settings(text, "g.yaml"), routes, lines_of(text))
 
 
