@@ -34,6 +34,8 @@ class Config(Settings):
         """
         __tracebackhide__ = True
         name = os.fspath(path)
+        if "\n" in name or ": " in name:  # not shown, since it may hold a value
+            raise ConfigError("is text and no path; it is read by Config.parse(text)")
         try:
             with Path(name).open("rb") as file:
                 data = file.read(LIMIT + 1)
