@@ -16,7 +16,7 @@ from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 
 __all__ = [
     "Scene", "Traced", "clip", "columns", "describe", "failure", "fate", "is_telling", "numbered", "plain", "sentence",
-    "story", "table", "tell_bypass", "tell_denial", "tell_leak",
+    "story", "table", "tell_bypass", "tell_denial", "tell_failure", "tell_leak",
     "tell_violations",
 ]  # fmt: skip
 
@@ -247,6 +247,12 @@ def tell_denial(record: Traced) -> tuple[str, str]:
     method, url = _subject(record)
     why = record.error if isinstance(record, Tunnel) else _why_denied(record)
     return f"{plain(method)} {clip(plain(url), _URL)}", plain(why or "")
+
+
+def tell_failure(record: Traced) -> tuple[str, str]:
+    """What went wrong, method and URL, and why."""
+    method, url = _subject(record)
+    return f"{plain(method)} {clip(plain(url), _URL)}", plain(record.error or "")
 
 
 def tell_violations(record: Traced) -> list[str]:
