@@ -37,6 +37,7 @@ _OURS = ("pytest_gatekeeper._proxy.", "pytest_gatekeeper._sources.")
 _DEPTH = 300  # frames of a stack that are looked at
 _REMEMBERED = 256  # look-ups
 _HERE = frozenset(("", "0.0.0.0", "::", "ip6-localhost", "localhost.localdomain"))  # noqa: S104 - nothing is bound
+_EMPTIED = "; HTTPS_PROXY is not set now, so put proxy.env back into the environment"
 
 
 class Watching:
@@ -60,7 +61,8 @@ class Watching:
     def tell(self, host: str, port: int, client: Client) -> None:
         """Hand a bypass to the sink, where the host is not meant to be reached directly."""
         if not goes_direct(host, port, self._exempt):
-            self._sink(Bypass(host, port, client.name, client.cure))
+            emptied = "HTTPS_PROXY" not in os.environ and "https_proxy" not in os.environ
+            self._sink(Bypass(host, port, client.name, client.cure + (_EMPTIED if emptied else "")))
 
 
 _watching: dict[Watching, None] = {}

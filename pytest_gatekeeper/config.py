@@ -37,13 +37,8 @@ class Config(Settings):
         try:
             with Path(name).open("rb") as file:
                 data = file.read(LIMIT + 1)
-        except IsADirectoryError:
-            raise ConfigError("is a directory; name the file in it", file=name) from None
-        except FileNotFoundError:
-            raise ConfigError("there is no such file; check the path", file=name) from None
         except (OSError, ValueError) as error:
-            problem = error.strerror if isinstance(error, OSError) else "the path holds a null character"
-            raise ConfigError(f"cannot be read: {problem}", file=name) from None
+            raise _unread(name, error) from None
         return cls.parse(data, name)
 
     @classmethod
@@ -64,3 +59,15 @@ class Config(Settings):
         except ConfigError as error:  # without our frames, which hold the text
             raise ConfigError(error.problem, file=name, line=error.line, key=error.key) from None
         return cls(**{field.name: getattr(settings, field.name) for field in fields(settings)})
+
+
+def _unread(name: str, error: OSError | ValueError) -> ConfigError:
+    """What it means that a file could not be read."""
+    if "\n" in name or ": " in name:  # not shown, since it may hold a value
+        return ConfigError("is text and no path; it is read by Config.parse(text)")
+    if isinstance(error, IsADirectoryError):
+        return ConfigError("is a directory; name the file in it", file=name)
+    if isinstance(error, FileNotFoundError):
+        return ConfigError("there is no such file; check the path", file=name)
+    problem = error.strerror if isinstance(error, OSError) else "the path holds a null character"
+    return ConfigError(f"cannot be read: {problem}", file=name)

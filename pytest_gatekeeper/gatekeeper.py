@@ -299,7 +299,9 @@ def _settings(config: Settings | str | os.PathLike[str] | None) -> Settings:
     if config is None:
         return Config()
     if not isinstance(config, (Settings, str, os.PathLike)):
-        raise TypeError(f"config is a Config or a path, not {type(config).__name__}")
+        raise TypeError(
+            f"config is a Config or a path, not {type(config).__name__}; YAML text is read by Config.parse(text)"
+        )
     return config if isinstance(config, Settings) else Config.load(config)
 
 

@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 IDLE_LIMIT = 60.0
 CLOSE_LIMIT = 2.0
+_FORM = 'serve("a.example.com", "b.example.com")'
 
 
 class Router(Protocol):
@@ -127,7 +128,11 @@ class Origin(Running):
 
         Raises:
             ProxyError: there is no proxy to set a route in.
+            TypeError: a host is no text.
         """
+        for host in hosts:
+            if not isinstance(host, str):
+                raise TypeError(f"names are given one by one, as in {_FORM}, not a {type(host).__name__}")
         if proxy is None and self._route is None:
             raise ProxyError(
                 "this Origin belongs to no proxy: call proxy.route(host, origin.url, ca=origin.ca_pem), "

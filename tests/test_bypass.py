@@ -148,6 +148,19 @@ def test_a_client_made_before_the_environment_is_named(monkeypatch: pytest.Monke
         assert [exchange.host for exchange in proxy.recorder.exchanges] == [NAME]
 
 
+def test_an_environment_that_was_emptied_is_part_of_the_cure(
+    monkeypatch: pytest.MonkeyPatch, seen: list[Bypass]
+) -> None:
+    """As `patch.dict(os.environ, clear=True)` does: no setting of the client helps then."""
+    said = "; HTTPS_PROXY is not set now, so put proxy.env back into the environment"
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with_requests()
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    with_requests()
+    assert [(bypass.client, said in bypass.cure) for bypass in seen] == [("requests", True), ("requests", False)]
+
+
 def test_a_function_of_the_user_is_named_by_its_module(seen: list[Bypass]) -> None:
     """A socket of its own, to a name or to an address."""
     look_up()

@@ -8,12 +8,13 @@ import sys
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_gatekeeper import Config
+from pytest_gatekeeper import Config, Gatekeeper
 from pytest_gatekeeper._core.model import Settings
 from pytest_gatekeeper.errors import ConfigError
 
@@ -56,6 +57,32 @@ def test_text_is_parsed_with_or_without_a_name() -> None:
     assert str(ConfigError("is no list", key="allow")) == "allow: is no list"
     with pytest.raises(ConfigError, match=r"^x.yaml:2: network.policy: there is no such policy"):
         Config.parse("network:\n  policy: none", "x.yaml")
+
+
+@pytest.mark.parametrize(
+    "text", [TEXT, "credentials: [{host: a, source: {type: static, value: s3cret}}]", TEXT + "# " + "x" * 5000]
+)
+def test_text_in_the_place_of_a_path_is_told_apart_and_not_shown(text: str) -> None:
+    """YAML where a path is meant may hold a value; the error names the call that reads it."""
+    said = r"^is text and no path; it is read by Config\.parse\(text\)$"
+    for call in (Config.load, Gatekeeper):
+        with pytest.raises(ConfigError, match=said) as caught:
+            call(text)
+        assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_path_that_looks_like_text_is_a_path_where_there_is_a_file(tmp_path: Path) -> None:
+    """What is there is read, whatever its name."""
+    file = tmp_path / "stage: two.yaml"
+    file.write_text(TEXT)
+    assert Config.load(file) == Config.parse(TEXT, str(file))
+
+
+def test_a_mapping_is_no_configuration() -> None:
+    """The error names the call that makes one."""
+    mapping: Any = {"credentials": []}
+    with pytest.raises(TypeError, match=r"a Config or a path, not dict; YAML text is read by Config\.parse\(text\)"):
+        Gatekeeper(mapping)
 
 
 def test_a_changed_copy_is_a_config() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from pytest_gatekeeper import __version__
 from pytest_gatekeeper._core.report import document
 from pytest_gatekeeper._core.scope import merge_findings, render, rows
-from pytest_gatekeeper._core.telling import tell_denial
+from pytest_gatekeeper._core.telling import tell_denial, tell_failure
 from pytest_gatekeeper._core.verdict import DEFAULT, FAIL_ON, failing, read_fail_on
 from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
@@ -30,7 +30,7 @@ from pytest_gatekeeper.toolfiles import TOOLS
 __all__ = ["add_options", "finish", "running", "tell"]
 
 _NARROWEST = 60
-_DENIALS = 10
+_TOLD = 10
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -157,8 +157,10 @@ def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int =
     tell(" gatekeeper scope ".center(width, "="))
     for line in render(used, width, merge_findings([{**finding, "test": ""} for finding in taken.findings])):
         tell(line)
-    for line in _denied(proxy, width):
+    for line in (*_denied(proxy, width), *_failed(proxy, width)):
         tell(line)
+    if not proxy.recorder.records:
+        tell("no request reached the proxy: does the client read HTTPS_PROXY?")
     kinds = {str(finding["kind"]) for finding in failing(taken.findings, said.fail_on)}
     if "unused" in said.fail_on and not all(rule.used for rule in used):
         kinds.add("unused")
@@ -171,12 +173,28 @@ def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int =
 def _denied(proxy: Gatekeeper, width: int) -> list[str]:
     """What policy refused, each host and URL once, and why."""
     counts = Counter(tell_denial(record) for record in proxy.recorder.denied)
+    return _counted("denied", [(what, count, why) for (what, why), count in counts.items()], width)
+
+
+def _failed(proxy: Gatekeeper, width: int) -> list[str]:
+    """What went wrong, each cause once with the first request that met it."""
+    failed: dict[str, tuple[str, int]] = {}
+    for record in proxy.recorder.records:
+        if record.error and not record.denied:
+            what, why = tell_failure(record)
+            first, count = failed.get(why, (what, 0))
+            failed[why] = first, count + 1
+    return _counted("failed", [(what, count, why) for why, (what, count) in failed.items()], width)
+
+
+def _counted(word: str, told: list[tuple[str, int, str]], width: int) -> list[str]:
+    """Lines on what happened, how often and why."""
     lines = []
-    for (what, why), count in list(counts.items())[:_DENIALS]:
+    for what, count, why in told[:_TOLD]:
         times = f", {count} times" if count > 1 else ""
-        text = f"denied: {what}{times}: {why}"
+        text = f"{word}: {what}{times}: {why}"
         lines += textwrap.wrap(text, width, subsequent_indent="    ", break_on_hyphens=False)
-    return [*lines, f"denied: … and {len(counts) - _DENIALS} more"] if len(counts) > _DENIALS else lines
+    return [*lines, f"{word}: … and {len(told) - _TOLD} more"] if len(told) > _TOLD else lines
 
 
 def _reported(said: argparse.Namespace, proxy: Gatekeeper, what: str, taken: Taken, status: int) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pytest_gatekeeper._core.model import Destination, Headers, Refused, Violation
 
-__all__ = ["TEXT", "auth_required", "bad_request", "denied", "healthy", "malformed", "not_allowed"]
+__all__ = ["TEXT", "auth_required", "bad_request", "denial", "denied", "healthy", "malformed", "not_allowed"]
 
 TEXT: Headers = (("Content-Type", "text/plain; charset=utf-8"),)
 """The header fields of a plain-text answer."""
@@ -50,13 +50,18 @@ def auth_required(close: bool) -> Refused:
 
 
 def denied(destination: Destination, close: bool) -> Refused:
-    """407: the network policy does not permit the destination."""
-    host = destination.host
-    pattern = host if destination.port in (80, 443) else f"{host}:{destination.port}"
-    where = host if destination.port in (80, 443) else f"{host} on port {destination.port}"
-    text = (
+    """407: the network policy does not permit the destination. The reason for the log is in production's words."""
+    text = denial(destination.host, destination.port)
+    answer = _text(407, text, (("X-Moat-Blocked", "request-rule"), ("Proxy-Authenticate", "Moat-Policy")))
+    reason = f"Host not in allow list: {destination.host}"
+    return answer._replace(destination=destination, deny_reason=reason, close=close)
+
+
+def denial(host: str, port: int) -> str:
+    """Why the network policy does not permit a destination, and what would."""
+    pattern = host if port in (80, 443) else f"{host}:{port}"
+    where = host if port in (80, 443) else f"{host} on port {port}"
+    return (
         f'{where} is not allowed by the network policy: add "{pattern}" to network.allow (a pattern without a port'
         " covers ports 80 and 443), or use policy: permissive."
     )
-    answer = _text(407, text, (("X-Moat-Blocked", "request-rule"), ("Proxy-Authenticate", "Moat-Policy")))
-    return answer._replace(destination=destination, deny_reason=f"Host not in allow list: {host}", close=close)

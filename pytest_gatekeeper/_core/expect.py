@@ -19,6 +19,8 @@ from pytest_gatekeeper._core.verdict import CURES
 
 __all__ = ["denied", "happened", "injected", "no_bypass", "no_leaks", "not_injected", "scope", "upgraded"]
 
+_SCOPE = "{'api': ['api.example.com']}"
+
 
 def _fail(problem: str, expected: str, miss: str, scene: Scene, marked: Collection[Traced] = ()) -> NoReturn:
     __tracebackhide__ = True
@@ -29,6 +31,8 @@ def _exactly(times: int | None) -> str:
     """The words for `times`. Raises ValueError for less than 1: that something never happens is asserted otherwise."""
     if times is None:
         return ""
+    if not isinstance(times, int) or isinstance(times, bool):
+        raise TypeError(f"times is a whole number, not {type(times).__name__}")
     if times < 1:
         raise ValueError("times is 1 or more: assert the opposite to say that something never happens")
     return f", exactly {numbered(times, 'time')}"
@@ -148,6 +152,8 @@ def denied(scene: Scene, traffic: Traffic, times: int | None) -> tuple[Traced, .
 def scope(scene: Scene, listed: Mapping[str, str | Iterable[str]]) -> tuple[Exchange, ...]:
     """Each grant reached all patterns listed for it and no other host; no grant but the listed ones was used."""
     __tracebackhide__ = True
+    if not isinstance(listed, Mapping):
+        raise TypeError(f"the scope is the hosts of each grant, as in {_SCOPE}, not a {type(listed).__name__}")
     patterns = {
         grant: [HostPattern(text) for text in ([hosts] if isinstance(hosts, str) else hosts)]
         for grant, hosts in listed.items()

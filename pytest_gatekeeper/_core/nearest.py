@@ -84,8 +84,18 @@ def why_not(exchange: Exchange, wanted: Wanted, scene: Scene) -> str:
     text = describe(exchange, scene.blank)
     if exchange.injections:
         best = min((wanted.misses(injection) for injection in exchange.injections), key=len)
-        text += f"; but {_joined(best)}"
+        text += f"; but {_joined(best)}{_replaced(exchange, wanted, scene)}"
     return sentence(text) + _unknown_grant(wanted.grant, scene)
+
+
+def _replaced(exchange: Exchange, wanted: Wanted, scene: Scene) -> str:
+    """That a header of the client's own was replaced, which leaves no room for the one wanted; "" otherwise."""
+    sent = {name.lower() for name, _ in exchange.headers}
+    own = [injection.header for injection in exchange.injections if injection.header.lower() in sent]
+    elsewhere = wanted.header is not None and wanted.header.lower() not in {header.lower() for header in own}
+    if own and (elsewhere or (wanted.grant in scene.grants and wanted.grant not in exchange.grants)):
+        return f" (the client sent {', '.join(own)} itself, so nothing else was put in)"
+    return ""
 
 
 def unreached(pattern: str, grant: str, scene: Scene) -> str:

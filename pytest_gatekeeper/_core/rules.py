@@ -76,7 +76,7 @@ def _host_problem(host: str) -> str:
 
 def _header_problem(header: str) -> str:
     if not is_header_name(header):
-        return f"header {header!r} is no header name (RFC 9110 section 5.1)"
+        return f"header {header!r} is no header name (RFC 9110 section 5.1); write the name alone"
     if header.lower() in _MANAGED or header.lower().startswith("proxy-"):
         return f"header {header!r} belongs to the connection and cannot carry a credential"
     return ""

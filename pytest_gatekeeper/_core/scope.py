@@ -225,7 +225,10 @@ def render(rules: Sequence[RuleUse], width: int, findings: Sequence[Fact] = ()) 
 def _remarks(rules: Sequence[RuleUse], width: int) -> list[str]:
     """What is said once for all rules that it is true of."""
     texts = (
-        ("made up (canary), since the source is not read in this mode", [r for r in rules if r.canary and not r.real]),
+        (
+            "made up (canary), since the variable is not set or the mode reads no such source",
+            [r for r in rules if r.canary and not r.real],
+        ),
         ("made up (canary) in some of the tests, and real in others", [r for r in rules if r.canary and r.real]),
         ("not scanned for leaks, since the secret is shorter than 8 characters", [r for r in rules if not r.scanned]),
     )

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from pytest_gatekeeper._core.answers import denial
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 
 __all__ = [
     "Scene", "Traced", "clip", "columns", "describe", "failure", "fate", "is_telling", "numbered", "plain", "sentence",
-    "story", "table", "tell_bypass", "tell_denial", "tell_leak",
+    "story", "table", "tell_bypass", "tell_denial", "tell_failure", "tell_leak",
     "tell_violations",
 ]  # fmt: skip
 
@@ -137,8 +138,13 @@ def _credentials(exchange: Exchange) -> str:
             for injection in exchange.injections
         )
     if exchange.denied:
-        return "denied by policy" + (f": {exchange.deny_reason}" if exchange.deny_reason else "")
+        return "denied by policy" + (f": {why}" if (why := _why_denied(exchange)) else "")
     return "no credential" + (f": {exchange.reason}" if exchange.reason else "")
+
+
+def _why_denied(exchange: Exchange) -> str:
+    """What a CONNECT says as well; `deny_reason` is production's, and names neither port nor way out."""
+    return denial(exchange.host, exchange.port) if exchange.deny_reason else ""
 
 
 def _tunnel_fate(tunnel: Tunnel) -> list[str]:
@@ -239,8 +245,14 @@ def tell_bypass(bypass: Bypass) -> str:
 def tell_denial(record: Traced) -> tuple[str, str]:
     """What policy refused, method and URL, and why."""
     method, url = _subject(record)
-    why = record.error if isinstance(record, Tunnel) else record.deny_reason
+    why = record.error if isinstance(record, Tunnel) else _why_denied(record)
     return f"{plain(method)} {clip(plain(url), _URL)}", plain(why or "")
+
+
+def tell_failure(record: Traced) -> tuple[str, str]:
+    """What went wrong, method and URL, and why."""
+    method, url = _subject(record)
+    return f"{plain(method)} {clip(plain(url), _URL)}", plain(record.error or "")
 
 
 def tell_violations(record: Traced) -> list[str]:

@@ -193,6 +193,8 @@ class Answers:
 
         `upgrades` leaves out what is no WebSocket upgrade; `times` is how often it may be used.
         """
+        if path is not None and path[:1] not in ("/", "*", "?", "["):
+            raise ValueError("path is a glob for what follows the host, such as /v1/*")
         if times is not None and times < 1:
             raise ValueError("times is at least 1")
         with self._lock:

@@ -1,11 +1,13 @@
 """Which configuration a proxy gets: what a fixture, a marker or the factory gave, with the policy that these ask for.
 
-A path is read here; what is wrong is a ConfigError. Making the proxy is `session`'s.
+A path is read here; what is wrong is a ConfigError, of what has no effect a ConfigWarning tells. Making the proxy is
+`session`'s.
 """
 
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +17,7 @@ from pytest_gatekeeper._plugin.marker import Plan
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Settings
 
-__all__ = ["networked", "settings_of"]
+__all__ = ["networked", "settings_of", "warn_of"]
 
 
 def settings_of(config: object, folders: tuple[Path, ...]) -> Settings:
@@ -34,6 +36,16 @@ def settings_of(config: object, folders: tuple[Path, ...]) -> Settings:
         )
     paths = [folder / Path(config).expanduser() for folder in folders]
     return Config.load(next((path for path in paths if path.exists()), paths[0]))
+
+
+def warn_of(settings: Settings, warned: set[str]) -> None:
+    """Warn of what has no effect in a configuration, once for each text; `warned` holds those that were told."""
+    from pytest_gatekeeper.errors import ConfigWarning
+
+    for text in map(str, settings.findings):
+        if text not in warned:
+            warnings.warn(ConfigWarning(text), stacklevel=2)
+            warned.add(text)  # not where the warning is an error, which the next test meets as well
 
 
 def networked(plan: Plan, settings: Settings) -> Settings:

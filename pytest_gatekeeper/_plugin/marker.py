@@ -19,7 +19,7 @@ from pytest_gatekeeper._plugin.options import SECRETS, Options, SecretsMode, fai
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Settings
 
-__all__ = ["LINE", "Plan", "make_plan", "plan_of", "said_fail_on"]
+__all__ = ["KEYWORDS", "LINE", "Plan", "make_plan", "plan_of", "said_fail_on"]
 
 
 class Plan(NamedTuple):
@@ -101,6 +101,9 @@ _CHECKS: dict[str, Callable[[object], object]] = {
     "fail_on": _fail_on,
 }
 
+KEYWORDS = ", ".join(_CHECKS)
+"""The known ones, for messages."""
+
 LINE = (
     f"gatekeeper({', '.join(f'{key}=…' for key in _CHECKS)}): "
     "what this test's gatekeeper_proxy shall be; of several markers the nearest wins, and credentials add up"
@@ -120,7 +123,7 @@ def plan_of(item: pytest.Item, options: Options) -> Plan:
     said = []
     for marker in reversed(list(item.iter_markers("gatekeeper"))):
         if marker.args:
-            raise TypeError(f"the gatekeeper marker takes keywords only: {_known()}")
+            raise TypeError(f"the gatekeeper marker takes keywords only: {KEYWORDS}")
         said.append(marker.kwargs)
     return make_plan(options, said, "the gatekeeper marker")
 
@@ -168,14 +171,10 @@ def _checked(key: str, value: object, who: str) -> object:
 
         near = difflib.get_close_matches(key, _CHECKS, 1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise TypeError(f"{who} has no keyword {key!r}{hint}; it takes {_known()}")
+        raise TypeError(f"{who} has no keyword {key!r}{hint}; it takes {KEYWORDS}")
     try:
         return _CHECKS[key](value)
     except (TypeError, ValueError) as error:
         mistaken = key == "secrets" and len(str(value)) > 8  # for a credential's value, perhaps
         shown = "" if mistaken or key in ("config", "credentials") else f"={value!r}"
         raise type(error)(f"{who}: {key}{shown} {error}") from None
-
-
-def _known() -> str:
-    return ", ".join(_CHECKS)

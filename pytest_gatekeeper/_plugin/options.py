@@ -85,7 +85,7 @@ def host_list(value: object) -> tuple[str, ...]:
         raise TypeError("must be a list of host names")
     for item in value:
         if not item or item != "".join(item.split()) or "," in item or "/" in item:
-            raise ValueError(f"{item!r} in it is no host name")
+            raise ValueError(f"must be a list of host names; {item!r} is none")
     return tuple(value)
 
 

@@ -18,6 +18,15 @@ __all__ = ["add_section", "finish", "header", "prepare", "print_scope"]
 
 _SECTION = "Captured gatekeeper"
 _LINES = 50
+_SILENCE = {
+    False: "no request reached the proxy: does the client read HTTPS_PROXY?",
+    True: (
+        "no request reached the proxy: gatekeeper_proxy_factory leaves the environment alone;"
+        " hand the client proxy.env or proxy.kwargs(…)"
+    ),
+}
+"""Whether all proxies are the factory's."""
+
 _NARROWEST = 60
 
 
@@ -47,7 +56,7 @@ def add_section(run: Run, report: pytest.TestReport) -> None:
 
 
 def _told(run: Run) -> Iterator[str]:
-    from pytest_gatekeeper._core.telling import numbered, table
+    from pytest_gatekeeper._core.telling import is_telling, numbered, table
 
     told = False
     for watch in run.watches:
@@ -57,14 +66,15 @@ def _told(run: Run) -> Iterator[str]:
         if not older:
             lines = recorder.describe(_LINES).splitlines()
         elif records := recorder.records[older:]:
-            lines = [f"after {numbered(older, 'record')} of earlier tests:"]
+            before = sum(map(is_telling, recorder.records[:older]))
+            lines = [f"after {numbered(before, 'record')} of earlier tests:"]
             lines += table(records, limit=_LINES, latest=True)
         if lines and len(run.watches) > 1:
             yield f"{watch.name}:"
         told = told or bool(lines)
         yield from lines
     if not told:
-        yield "no request reached the proxy: does the client read HTTPS_PROXY?"
+        yield _SILENCE[all(watch.wide for watch in run.watches)]
 
 
 def print_scope(run: Run, reporter: pytest.TerminalReporter) -> None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._core.secret import frameless
-from pytest_gatekeeper._plugin.configs import networked, settings_of
+from pytest_gatekeeper._plugin.configs import networked, settings_of, warn_of
 from pytest_gatekeeper._plugin.ledger import Batch, Ledger, batch_of
-from pytest_gatekeeper._plugin.marker import Plan, make_plan, plan_of
+from pytest_gatekeeper._plugin.marker import KEYWORDS, Plan, make_plan, plan_of
 from pytest_gatekeeper._plugin.options import Options, read_options
 from pytest_gatekeeper.takings import Taken, Watch
 
@@ -46,6 +46,7 @@ class Run:
         verdict: the line on rules that no test used, once the run has ended.
         reports, report_errors: files that were written, and what was wrong with others.
         unfetched: the latest error of the factory for a secret that had to be real.
+        warned: what was said of configurations.
         fingerprint_key: of this run, in all its processes (hexadecimal); "" until there are several.
     """
 
@@ -60,6 +61,7 @@ class Run:
         self.reports: list[Path] = []
         self.report_errors: list[str] = []
         self.unfetched: Exception | None = None
+        self.warned = {str(finding) for finding in config.findings} if config is not None else set()
         self.fingerprint_key = ""
         self._wide: list[Watch] = []  # of the factory's proxies
         self._listener: tuple[int, Listener] | None = None
@@ -263,9 +265,11 @@ def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Calla
         made = 0
 
         @frameless
-        def make(**keywords: object) -> Gatekeeper:
+        def make(*positional: object, **keywords: object) -> Gatekeeper:
             """A running proxy that leaves the environment alone. Takes the marker's keywords; closed with the run."""
             nonlocal made
+            if positional:
+                raise TypeError(f"gatekeeper_proxy_factory() takes keywords only: {KEYWORDS}")
             made += 1
             label = f"gatekeeper_proxy_factory[{made}]"
             plan = make_plan(run.options, [keywords], "gatekeeper_proxy_factory()")
@@ -290,12 +294,12 @@ def stop_where_unfetched(run: Run, session: pytest.Session, call: pytest.CallInf
 
 def _made(make: Callable[[], Gatekeeper]) -> Gatekeeper:
     """Make a proxy. Errors come without the frames in which they arose: these hold values."""
-    from pytest_gatekeeper.errors import GatekeeperError
+    from pytest_gatekeeper.errors import GatekeeperError, GatekeeperWarning
 
     __tracebackhide__ = True
     try:
         return make()
-    except GatekeeperError as error:
+    except (GatekeeperError, GatekeeperWarning) as error:  # a warning: with -W error
         raise error.with_traceback(None) from None
 
 
@@ -310,7 +314,9 @@ def _proxy(
     from pytest_gatekeeper._core.credentials import read_credential
     from pytest_gatekeeper.errors import ConfigError
 
-    settings = networked(plan, settings_of(config if plan.config is None else plan.config, folders))
+    settings = settings_of(config if plan.config is None else plan.config, folders)
+    warn_of(settings, run.warned)
+    settings = networked(plan, settings)
     try:
         return run.make(plan, settings, salt=label, listener=listener() if listener else None)
     except ConfigError:

@@ -94,7 +94,10 @@ class Routes:
 
         Raises:
             ProxyError: either cannot be read.
+            TypeError: the pattern is no text.
         """
+        if not isinstance(pattern, str):
+            raise TypeError(f"a route is for one host pattern, a text, not for a {type(pattern).__name__}")
         wildcard = "*." if pattern.startswith("*.") else ""
         try:
             name, port = split_authority(pattern.removeprefix(wildcard))
@@ -140,7 +143,7 @@ class Routes:
             return self._target(route.host, route.port, route.tls, name, route.ca, route.verify, routed=True)
         if not self._allow_network and not is_loopback(host):
             raise NoRoute(
-                f"{host} has no route, and the network is closed. Lead it somewhere with"
+                f"{host} {self._missed(host, port)}, and the network is closed. Lead it somewhere with"
                 f' gatekeeper_origin.serve("{host}") or proxy.route("{host}", URL), or open the network with'
                 " --gatekeeper-allow-network (exec and serve: --origin, --route, --allow-network)."
             )
@@ -153,6 +156,14 @@ class Routes:
                 if found:
                     return found[0]
         return None
+
+    def _missed(self, host: str, port: int) -> str:
+        """That a host has no route, and which one just misses it."""
+        ports = sorted(at for at, table in self._tables.items() if at is not None and table.lookup(host)[1])
+        if ports:
+            return f"has a route for port {', '.join(map(str, ports))}, and none for {port}"
+        below = next((name for _, name in self._routes if name.lower() == f"*.{host.lower()}"), "")
+        return f"has no route ({below} covers only names below it)" if below else "has no route"
 
     def _target(self, host: str, port: int, tls: bool, name: str, ca: bytes, verify: bool, *, routed: bool) -> Target:
         name = name.removesuffix(".")

@@ -157,6 +157,33 @@ def test_misuse_is_told_in_a_line(gatekeeper: Gatekeeper, arguments: tuple[str, 
     assert "Traceback" not in done.stderr
 
 
+def test_silence_is_told(gatekeeper: Gatekeeper, config: Path) -> None:
+    """A command whose clients do not use the proxy would else look like one that needed no credential."""
+    said = "no request reached the proxy: does the client read HTTPS_PROXY?"
+    assert said in gatekeeper("exec", "--config", config, "--", "true").stderr
+    done = gatekeeper("exec", *HOSTS, "--", *FETCH, "http://cdn.example.com/")
+    assert said not in done.stderr
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
+def test_what_failed_is_told_with_its_cause(gatekeeper: Gatekeeper, tmp_path: Path) -> None:
+    """Each cause once, with how often, also where the log goes to a file and the command says nothing."""
+    from pytest_gatekeeper import Origin
+
+    quiet = tmp_path / "quiet.yaml"
+    quiet.write_text("log: {output: gate.log}\n", encoding="utf-8")
+    pem = tmp_path / "other.pem"
+    pem.write_bytes(Origin().ca_pem)
+    script = "curl -so /dev/null https://no.example.com/a https://no.example.com/b ; curl -s --cacert other.pem $1 ; :"
+    done = gatekeeper("exec", "--config", quiet, *HOSTS, "--", "sh", "-c", script, "-", "https://api.example.com/")
+
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stderr.split())
+    assert "failed: GET https://no.example.com/a, 2 times: no.example.com has no route, and the network is clo" in told
+    assert told.count("has no route") == 1
+    assert "failed: CONNECT api.example.com:443: the client does not trust the proxy's CA" in told
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_what_policy_denied_is_told_with_the_way_out(gatekeeper: Gatekeeper, tmp_path: Path) -> None:
     """Each host once, with how often, also where the log goes to a file; without a denial nothing is told."""
@@ -171,7 +198,7 @@ def test_what_policy_denied_is_told_with_the_way_out(gatekeeper: Gatekeeper, tmp
     told = " ".join(done.stderr.split())
     assert "denied: CONNECT no.example.com:443, 2 times: no.example.com is not allowed by the network policy" in told
     assert 'add "no.example.com" to network.allow' in told
-    assert "denied: GET http://no.example.com/x: Host not in allow list: no.example.com" in told
+    assert "denied: GET http://no.example.com/x: no.example.com is not allowed by the network policy" in told
     many = " ".join(f"http://no.example.com/{number}" for number in range(12))
     more = gatekeeper("exec", "--config", strict, "--", "sh", "-c", f"curl -s {many}; true", hides=False)
     assert "denied: GET http://no.example.com/9: " in more.stderr

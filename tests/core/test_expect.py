@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,12 @@ class TestInjected:
         """`times=0` would hold without any traffic."""
         with pytest.raises(ValueError, match="times is 1 or more"):
             expect.injected(scene(), API, Wanted(), 0)
+
+    @pytest.mark.parametrize("times", ["1", 1.0, True])
+    def test_times_is_a_whole_number(self, times: Any) -> None:
+        """What is none is said to be none, and not compared."""
+        with pytest.raises(TypeError, match=f"times is a whole number, not {type(times).__name__}"):
+            expect.injected(scene(carrier()), API, Wanted(), times)
 
 
 class TestNotInjected:
@@ -256,6 +263,14 @@ class TestDenied:
 
 
 class TestScope:
+    @pytest.mark.parametrize("scope", [["api.example.com"], "api.example.com", {"api"}])
+    def test_of_no_mapping(self, scope: Any) -> None:
+        """Hosts without their grants are refused with the form that is meant."""
+        with pytest.raises(
+            TypeError, match=r"the hosts of each grant, as in \{'api': \['api\.example\.com'\]\}, not a"
+        ):
+            expect.scope(Scene(), scope)
+
     def test_holds(self) -> None:
         """Each grant reached its patterns and no other host; hosts without a credential do not matter."""
         one, two = carrier(), upgrade()

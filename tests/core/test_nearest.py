@@ -150,6 +150,19 @@ class TestWhyNot:
             " but its header is Authorization."
         )
 
+    def test_a_header_of_the_client(self) -> None:
+        """A client that sends one of the headers itself gets no other credential: that is the cause."""
+        sent = exchange(grant="api")
+        sent.headers = (("Host", "api.example.com"), ("authorization", "Bearer x"))
+        said = " (the client sent Authorization itself, so nothing else was put in)."
+        assert why_not(sent, Wanted(header="X-Api-Key"), Scene()) == (
+            "GET https://api.example.com/v1 200: Authorization by credentials[0] (api); but its header is Authorization"
+            f"{said}"
+        )
+        assert why_not(sent, Wanted(grant="key"), Scene(grants=("api", "key"))).endswith(f"its grant is 'api'{said}")
+        for wanted in (Wanted(grant="keyy"), Wanted(header="Authorization", value="other"), Wanted(value="other")):
+            assert "itself" not in why_not(sent, wanted, Scene(grants=("api", "key")))
+
     def test_unknown_grant(self) -> None:
         """A grant that no rule has is named, with those that there are."""
         text = "GET https://api.example.com/v1 200: no credential. No rule has the grant 'apj'"

@@ -241,7 +241,10 @@ def test_a_canary_is_said_to_be_one() -> None:
     made_up = replace(_valued("credentials[0]", "a.example.com", "eight-chars"), canary=True)
     real = _valued("credentials[1]", "b.example.com", "nine-chars")
     lines = render(rows(scope_facts([made_up, real], [], "test_a")), 120)
-    assert lines[-1] == "made up (canary), since the source is not read in this mode: credentials[0] (api)"
+    assert (
+        lines[-1]
+        == "made up (canary), since the variable is not set or the mode reads no such source: credentials[0] (api)"
+    )
     assert not any("canary" in line for line in render(rows(scope_facts([real], [], "test_a")), 120))
 
 
@@ -252,4 +255,4 @@ def test_a_canary_of_some_tests_is_said_to_be_one_of_some() -> None:
     said = "made up (canary) in some of the tests, and real in others: credentials[0] (api)"
     for order in ((made_up, read), (read, made_up), (merge(made_up, read), read), (merge(read), made_up)):
         assert [line for line in render(rows(*order), 120) if "canary" in line] == [said]
-    assert "in this mode" in render(rows(made_up, merge(made_up)), 120)[-1]
+    assert "the mode reads no such source" in render(rows(made_up, merge(made_up)), 120)[-1]

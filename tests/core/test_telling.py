@@ -91,12 +91,16 @@ class TestFate:
         assert fate(plain_one) == "no credential: no rule for api.example.com"
 
     def test_denied(self) -> None:
-        """A refusal by policy, with its reason."""
+        """A refusal by policy, with the pattern that would allow it, as for a CONNECT; the port counts."""
         refused = exchange()
         refused.denied = True
         assert fate(refused) == "denied by policy"
         refused.deny_reason = "Host not in allow list: api.example.com"
-        assert fate(refused) == "denied by policy: Host not in allow list: api.example.com"
+        assert fate(refused).startswith("denied by policy: api.example.com is not allowed by the network policy: add")
+        refused.port = 8080
+        assert 'api.example.com on port 8080 is not allowed by the network policy: add "api.example.com:8080"' in fate(
+            refused
+        )
 
     def test_troubles_follow(self) -> None:
         """Errors, an upstream that was not verified, cleartext and violations follow; they stay on one line."""

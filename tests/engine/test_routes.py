@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pytest_gatekeeper._core.model import Destination
@@ -78,6 +80,26 @@ def test_plain_routes(url: str, port: int) -> None:
     assert (target.port, target.context, target.verified) == (port, None, None)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("api.example.com:9000", r"api\.example\.com has a route for port 9000, and none for 443"),
+        ("*.example.com:9000", r"api\.example\.com has a route for port 9000, and none for 443"),
+        ("*.api.example.com", r"api\.example\.com has no route \(\*\.api\.example\.com covers only names below it\)"),
+        ("cdn.example.com", r"^api\.example\.com has no route, and the network is closed"),
+    ],
+)
+def test_a_route_that_just_misses_is_named(pattern: str, words: str) -> None:
+    """One for another port, or for the names below; whatever the host's case."""
+    routes = Routes()
+    routes.add(pattern, "http://127.0.0.1:1")
+    with pytest.raises(NoRoute, match=words) as caught:
+        led(routes, "api.example.com")
+    assert "the network is closed. Lead it somewhere with" in str(caught.value)
+    with pytest.raises(NoRoute, match=f"(?i){words}"):
+        led(routes, "API.example.com")
+
+
 def test_without_a_route() -> None:
     """Loopback may be dialled as it is; everything else only where the network is open."""
     assert led(Routes(), "127.0.0.1", 8080, "http") == "127.0.0.1:8080"
@@ -119,6 +141,13 @@ def test_patterns_that_are_none(pattern: str) -> None:
     """A pattern is a name or *.suffix, with a port where it matters; what is neither is refused with the way out."""
     with pytest.raises(ProxyError, match=r"write a name or \*\.suffix"):
         Routes().add(pattern, "http://127.0.0.1:1")
+
+
+def test_a_pattern_is_text() -> None:
+    """A list of names is refused as such."""
+    names: Any = ["a.example.com"]
+    with pytest.raises(TypeError, match="a route is for one host pattern, a text, not for a list"):
+        Routes().add(names, "http://127.0.0.1:1")
 
 
 def test_an_authority_that_cannot_be_read() -> None:

@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from http.client import HTTPResponse
+from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
@@ -251,6 +252,16 @@ def test_serve_without_a_proxy_says_what_to_do(origin: Origin) -> None:
     """The way out is in the text."""
     with pytest.raises(ProxyError, match=r"proxy\.route\(host, origin\.url, ca=origin\.ca_pem\)"):
         origin.serve("ws.example.com")
+
+
+@pytest.mark.parametrize("hosts", [["a.example.com", "b.example.com"], None, 7])
+def test_serve_takes_names_one_by_one(hosts: Any) -> None:
+    """A list is refused with the form that is meant, before any route is set."""
+    routes: list[str] = []
+    origin = Origin(lambda host, url, ca: routes.append(host))
+    with pytest.raises(TypeError, match=r'serve\("a\.example\.com", "b\.example\.com"\), not a'):
+        origin.serve("ws.example.com", hosts)
+    assert routes == []
 
 
 # ---- certificates

@@ -207,6 +207,13 @@ def test_clear_forgets() -> None:
     assert book.pick(*GET) is None
 
 
+@pytest.mark.parametrize("path", ["v1", "", "https://api.example.com/v1"])
+def test_a_path_that_no_request_has_is_refused(path: str) -> None:
+    """It would never fit, and the echo would answer in its place."""
+    with pytest.raises(ValueError, match=r"path is a glob for what follows the host, such as /v1/\*"):
+        Answers().add(make_answer(), path=path)
+
+
 def test_times_is_at_least_one() -> None:
     """An answer for no request is a mistake."""
     with pytest.raises(ValueError, match="at least 1"):

@@ -171,6 +171,48 @@ def test_second(wide):
     assert "/first" not in "".join(second)
 
 
+def test_silence_of_wider_proxies_is_told_with_its_cause(suite: Suite) -> None:
+    """The factory leaves the environment alone, so HTTPS_PROXY is not what to look at."""
+    suite.write(
+        {
+            "test_it.py": "def test_it(gatekeeper_proxy_factory):\n    gatekeeper_proxy_factory()\n"
+            "    raise RuntimeError\n\n"
+            "def test_both(gatekeeper_proxy):\n    raise RuntimeError\n"
+        }
+    )
+    wide, both = sections(suite.quick().stdout.str())
+    assert wide == [
+        "no request reached the proxy: gatekeeper_proxy_factory leaves the environment alone; hand the client proxy.env"
+        " or proxy.kwargs(…)"
+    ]
+    assert both == ["no request reached the proxy: does the client read HTTPS_PROXY?"]
+
+
+def test_a_tunnel_that_tells_no_more_than_its_exchange_is_not_counted(suite: Suite) -> None:
+    """The records of earlier tests are counted as they would be shown."""
+    suite.write(
+        {
+            "test_it.py": HEAD
+            + """
+import requests
+
+@pytest.fixture(scope="module")
+def wide(gatekeeper_proxy_factory):
+    return gatekeeper_proxy_factory()
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_it(wide, number):
+    requests.get(f"https://wide.example.com/{number}", **wide.kwargs("requests"), timeout=30)
+    raise RuntimeError
+"""
+        }
+    )
+    first, second = sections(suite.quick().stdout.str())
+    assert [len(first), len(second)] == [1, 2]
+    assert second[0] == "after 1 record of earlier tests:"
+    assert "/2 " in second[1]
+
+
 # ------------------------------------------------------------------ secrets
 
 HIDING = (

@@ -224,6 +224,8 @@ def test_it_lasts(wide, gatekeeper_proxy_factory):
 def test_misuse(gatekeeper_proxy_factory, keywords):
     with pytest.raises((TypeError, ValueError), match=r"gatekeeper_proxy_factory\\(\\)"):
         gatekeeper_proxy_factory(**keywords)
+    with pytest.raises(TypeError, match=r"gatekeeper_proxy_factory\\(\\) takes keywords only: config, credentials, "):
+        gatekeeper_proxy_factory("gatekeeper.yaml", **keywords)
 
 def test_a_wrong_call(gatekeeper_proxy_factory):
     gatekeeper_proxy_factory(credentials=[{"host": "a.example.com", "source": {"type": "static", "valu": "hush-hush"}}])

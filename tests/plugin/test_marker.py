@@ -199,7 +199,7 @@ def test_each_keyword_does_what_it_says(suite: Suite) -> None:
         ("idle_timeout=True", "ValueError: MARKER: idle_timeout=True must be a number of seconds above 0"),
         ("upstream_timeout=-1", "ValueError: MARKER: upstream_timeout=-1 must be a number of seconds"),
         ("no_proxy='localhost'", "TypeError: MARKER: no_proxy='localhost' must be a list of host names"),
-        ("no_proxy=['a b']", "ValueError: MARKER: no_proxy=['a b'] 'a b' in it is no host name"),
+        ("no_proxy=['a b']", "ValueError: MARKER: no_proxy=['a b'] must be a list of host names; 'a b' is none"),
         ("fail_on=['leaks']", "ValueError: MARKER: fail_on=['leaks'] must be a list of leak"),
         ("fail_on=3", "TypeError: MARKER: fail_on=3 must be a list of words"),
     ],

@@ -172,7 +172,11 @@ def test_a_bad_value_on_the_command_line(suite: Suite, option: str, value: str, 
         ("idle_timeout", "soon", "'soon'"),
         ("idle_timeout", "0", "0"),
         ("upstream_timeout", "", "''"),
-        ("no_proxy", "https://localhost", "'https://localhost' in it is no host name"),
+        (
+            "no_proxy",
+            "https://localhost",
+            "['https://localhost'] must be a list of host names; 'https://localhost' is none",
+        ),
         ("report", "out.txt", "must be a file whose name ends in .json or .html, not 'out.txt'"),
         ("fail_on", "leak,unsued", "'unsued' is none of them"),
     ],
@@ -276,6 +280,39 @@ def test_what_has_no_effect_is_warned_of_once(suite: Suite, more: str, warned: s
     strict = refused(suite, "--gatekeeper-config=gatekeeper.yaml", "-W", "error")
     assert strict in line or strict.split(": ", 1)[1] in line
     assert "s3cret" not in line + strict
+
+
+OVERRIDDEN = """
+import pytest
+from pytest_gatekeeper import Config
+
+@pytest.fixture(scope="session")
+def gatekeeper_config():
+    return Config.parse("credential: []")
+
+def test_first(gatekeeper_proxy):
+    pass
+
+def test_second(gatekeeper_proxy, gatekeeper_proxy_factory):
+    gatekeeper_proxy_factory()
+
+@pytest.mark.gatekeeper(config="marked.yaml")
+def test_marked(gatekeeper_proxy):
+    pass
+"""
+
+
+def test_what_has_no_effect_in_another_configuration_is_warned_of_once(suite: Suite) -> None:
+    """In what the fixture, a marker or the factory brings, too; under `-W error` each test that uses it fails."""
+    suite.write({"test_it.py": OVERRIDDEN, "marked.yaml": "surprise: 1\n"})
+    done = suite.quick("test_it.py", "-W", "default")  # the run around this one makes warnings errors
+    done.assert_outcomes(passed=3, warnings=2)
+    warned = [line for line in done.outlines if "ConfigWarning: " in line]
+    assert "<string>:1: credential: unknown key, ignored in production; did you mean 'credentials'?" in warned[0]
+    assert "marked.yaml:1: surprise: unknown key" in warned[1]
+    strict = suite.quick("test_it.py", "-W", "error", "--tb=short")
+    strict.assert_outcomes(errors=3)
+    assert "pytest_gatekeeper/" not in strict.stdout.str()
 
 
 def test_a_sound_file_warns_of_nothing(suite: Suite) -> None:
