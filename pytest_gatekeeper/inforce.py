@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pytest_gatekeeper._core.credentials import read_credential
-from pytest_gatekeeper._core.hints import dead_pattern, host_problem
+from pytest_gatekeeper._core.hints import dead_pattern, header_problem, host_problem
 from pytest_gatekeeper._core.model import Credential, Rule, Settings, SourceSpec
 from pytest_gatekeeper._core.places import keyed
 from pytest_gatekeeper._core.policy import Policy
@@ -109,6 +109,8 @@ class InForce:
             raise ConfigError("add_credential needs a value that is not empty", key="value")
         if not host.startswith("[") and (problem := host_problem(host) or dead_pattern(host)):
             raise ConfigError(problem, key="host")
+        if header and (problem := header_problem(header)):
+            raise ConfigError(problem, key="header")
         if format and (format != "basic" or header.lower() != "authorization"):
             raise ConfigError("is 'basic', for the header Authorization only, or left out", key="format")
         source = SourceSpec("static", hidden=(("value", secret),))

@@ -45,6 +45,27 @@ def test_what_is_no_text_is_refused_by_its_type(in_force: InForce, value: object
 
 
 @pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("X-Key: hunter2", "has no colon and no value behind it"),
+        ("Bad Header", "has no white space"),
+        ("hunter(2)", "is no header name"),
+        ("host", "belongs to the connection"),
+        ("Proxy-Authorization", "belongs to the connection"),
+    ],
+)
+def test_a_header_that_cannot_carry_a_credential_is_refused(in_force: InForce, header: str, said: str) -> None:
+    """As in a file, and nothing of it is repeated, for it may be a whole field; a name is taken, and none is one."""
+    with pytest.raises(ConfigError) as refused:
+        in_force.add("api.example.com", OLD, header, "api", "", "")
+    assert str(refused.value).startswith("header: ")
+    assert said in str(refused.value)
+    assert "hunter" not in str(refused.value)
+    for good in ("X-Key", "authorization", ""):
+        in_force.add("api.example.com", OLD, good, "api", "", "")
+
+
+@pytest.mark.parametrize(
     ("host", "said"),
     [
         ("https://api.example.com/v1", "write 'api.example.com'"),

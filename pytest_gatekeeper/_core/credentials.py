@@ -66,7 +66,7 @@ def _check_sendable(section: Section, source: Section, credential: Credential) -
     try:
         make_rule(section.path, credential, Secret("x"))
     except ConfigError as error:
-        section.fail(error.problem, "header" if error.problem.startswith("header ") else "prefix")
+        section.fail(error.problem, "prefix")
     value = credential.source.secret("value")
     try:
         make_rule(section.path, credential, value or Secret("x"))

@@ -14,6 +14,9 @@ __all__ = ["dead_pattern", "header_problem", "host_problem", "is_header_name"]
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SPLIT = re.compile(r"[/?#\\]")
+_MANAGED = frozenset(
+    ("host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive")
+)  # fields that the proxy itself writes
 
 
 def host_problem(host: str) -> str:
@@ -64,12 +67,16 @@ def _idna(name: str) -> str:
 
 
 def header_problem(header: str) -> str:
-    """Why a text is no header name; "" for one that is. What was written is not shown: it may be a whole field."""
+    """Why no credential can travel in a header; "" where it can. What was written is not shown: it may be a field."""
     if ":" in header:
         return "a header's name has no colon and no value behind it; write the name alone, and the value in the source"
     if any(char.isspace() for char in header):
         return "a header's name has no white space (RFC 9110 section 5.1); write the name alone"
-    return "" if is_header_name(header) else "is no header name (RFC 9110 section 5.1); write the name alone"
+    if not is_header_name(header):
+        return "is no header name (RFC 9110 section 5.1); write the name alone"
+    if header.lower() in _MANAGED or header.lower().startswith("proxy-"):
+        return "belongs to the connection and cannot carry a credential; write another one"
+    return ""
 
 
 def is_header_name(text: str) -> bool:

@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Sequence
 
-from pytest_gatekeeper._core.hints import is_header_name
+from pytest_gatekeeper._core.hints import header_problem, host_problem
 from pytest_gatekeeper._core.hosts import HostTable, is_address, same_host
 from pytest_gatekeeper._core.model import Credential, Rule
 from pytest_gatekeeper._core.secret import Secret
@@ -21,9 +21,6 @@ SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9_-]* ")
 """An authentication scheme in front of a value (RFC 9110 section 11.1, with `_`)."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_MANAGED = frozenset(
-    ("host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive")
-)  # fields that the proxy itself writes
 _REMEMBERED = 1024  # hosts whose reason is kept
 
 
@@ -53,33 +50,23 @@ def header_value(credential: Credential, value: str) -> str:
 def make_rule(id: str, credential: Credential, value: Secret, canary: bool = False) -> Rule:
     """A rule of a credential and its value.
 
-    Raises ConfigError, whose key is `id` and whose text never holds the value, for a host or a header name that could
-    never match or be sent, and for a control character in the header's value.
+    Raises ConfigError, whose key begins with `id` and whose text never holds the value, for a host or a header name
+    that could never match or be sent, and for a control character in the header's value.
     """
     header = credential.header or "Authorization"
-    problem = _host_problem(credential.host) or _header_problem(header)
+    for field, problem in (("host", _host_problem(credential.host)), ("header", header_problem(header))):
+        if problem:
+            raise ConfigError(problem, line=credential.line, key=f"{id}.{field}")
     text = header_value(credential, value.reveal())
-    if not problem and _CONTROL.search(text):
-        problem = _control_problem(credential, header, value.reveal())
-    if problem:
-        raise ConfigError(problem, line=credential.line, key=id)
+    if _CONTROL.search(text):
+        raise ConfigError(_control_problem(credential, header, value.reveal()), line=credential.line, key=id)
     return Rule(id, credential.host, header, credential.grant, value, Secret(text), canary)
 
 
 def _host_problem(host: str) -> str:
-    if host.startswith("[") and host.endswith("]") and is_address(host[1:-1]):
-        return ""
-    if not host or any(char in "/:@[]" or char.isspace() for char in host):
-        return f"host {host!r} can never match: write a name without scheme, user, port and path, or *.suffix"
-    return ""
-
-
-def _header_problem(header: str) -> str:
-    if not is_header_name(header):
-        return f"header {header!r} is no header name (RFC 9110 section 5.1); write the name alone"
-    if header.lower() in _MANAGED or header.lower().startswith("proxy-"):
-        return f"header {header!r} belongs to the connection and cannot carry a credential"
-    return ""
+    """As for a file, where an IPv6 address cannot be written; a test may, in brackets."""
+    in_brackets = host.startswith("[") and host.endswith("]") and is_address(host[1:-1])
+    return "" if in_brackets else host_problem(host)
 
 
 def _control_problem(credential: Credential, header: str, value: str) -> str:
