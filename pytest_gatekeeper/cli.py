@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pytest_gatekeeper import __version__
 from pytest_gatekeeper._cli import check, explain, run, serve
 from pytest_gatekeeper.errors import GatekeeperError
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m pytest_gatekeeper",
         description="Run a gatekeeper.yaml around any command, by hand, or just look at it.",
     )
+    top.add_argument("--version", action="version", version=f"pytest-gatekeeper {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for module in (run, serve, check, explain):
         module.add_parser(commands)

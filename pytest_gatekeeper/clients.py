@@ -110,7 +110,7 @@ def connect(
 def _authority(host: str, port: int) -> str:
     name = host if host.isascii() else host.encode("idna").decode("ascii")
     if not is_host(name) or not 1 <= port <= 65535:
-        raise ValueError(f"{host!r}, {port!r} is no host and port to connect to")
+        raise ValueError(f"{host!r}, {port!r} is no host and port to connect to, such as 'api.example.com', 443")
     return join_authority(name, port)
 
 

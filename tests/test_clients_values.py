@@ -186,7 +186,7 @@ def test_a_wrong_token_is_refused_and_never_shown() -> None:
 )
 def test_what_is_no_place_is_refused_before_anything_is_sent(host: str, port: int) -> None:
     """Nothing of it could get into a header."""
-    with pytest.raises(ValueError, match="no host and port"):
+    with pytest.raises(ValueError, match=r"no host and port to connect to, such as 'api\.example\.com', 443"):
         connect("127.0.0.1", 1, host, port)
 
 

@@ -23,7 +23,7 @@ SECRETS = {"WS_API_TOKEN": "t0k-of-the-examples-test"}
 @pytest.mark.parametrize("arguments", [(), ("-n", "2")], ids=["alone", "two workers"])
 def test_the_websocket_example(tmp_path: Path, run_pytest: Run, arguments: tuple[str, ...]) -> None:
     """All its tests pass, and one table tells of the grant, its host, and four upgrades in four tests."""
-    done = run_pytest(copied("websocket", tmp_path), *arguments, **SECRETS)
+    done = run_pytest(copied("websocket", tmp_path), "-Werror", *arguments, **SECRETS)
 
     assert done.returncode == 0, done.stdout
     assert "5 passed" in done.stdout
@@ -36,7 +36,7 @@ def test_the_websocket_example(tmp_path: Path, run_pytest: Run, arguments: tuple
 def test_what_make_demo_shows(tmp_path: Path, run_pytest: Run) -> None:
     """The table names the host, the grant and one upgrade, of one test."""
     (command,) = re.findall(r"^\tcd examples/websocket && .* -m pytest -v (.*)$", MAKEFILE, re.MULTILINE)
-    done = run_pytest(copied("websocket", tmp_path), *command.split(), **SECRETS)
+    done = run_pytest(copied("websocket", tmp_path), "-Werror", *command.split(), **SECRETS)
 
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
@@ -49,9 +49,9 @@ def test_what_make_demo_shows(tmp_path: Path, run_pytest: Run) -> None:
 def test_the_websocket_example_by_command_line(tmp_path: Path, run_pytest: Run) -> None:
     """The option does what the ini file does."""
     folder = copied("websocket", tmp_path)
-    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n", encoding="utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
 
-    done = run_pytest(folder, "--gatekeeper-config", "gatekeeper.yaml", **SECRETS)
+    done = run_pytest(folder, "-Werror", "--gatekeeper-config", "gatekeeper.yaml", **SECRETS)
 
     assert done.returncode == 0, done.stdout
     assert row(done.stdout, "ws-api")[-2:] == ["4", "4"]
@@ -63,7 +63,7 @@ def test_the_websocket_example_can_fail(tmp_path: Path, run_pytest: Run) -> None
     file = folder / "gatekeeper.yaml"
     file.write_text(file.read_text(encoding="utf-8").replace("ws.example.com", "ws.example.org"), encoding="utf-8")
 
-    done = run_pytest(folder, "-k", "the_upgrade_gets", **SECRETS)
+    done = run_pytest(folder, "-Werror", "-k", "the_upgrade_gets", **SECRETS)
 
     assert done.returncode == 1, done.stdout
     assert "no rule for ws.example.com; nearest is ws.example.org" in done.stdout
@@ -74,7 +74,7 @@ def test_the_websocket_example_can_fail(tmp_path: Path, run_pytest: Run) -> None
 
 def test_the_scoping_example(tmp_path: Path, run_pytest: Run) -> None:
     """All its tests pass without any variable set, and the table has a row for each of the two rules."""
-    done = run_pytest(copied("scoping", tmp_path))
+    done = run_pytest(copied("scoping", tmp_path), "-Werror")
 
     assert done.returncode == 0, done.stdout
     assert "4 passed" in done.stdout

@@ -90,7 +90,7 @@ def _route(text: str) -> tuple[str, str]:
 
 def _fail_on(text: str) -> tuple[str, ...]:
     try:
-        return read_fail_on(text.split(","))
+        return read_fail_on([text])
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 

@@ -51,12 +51,12 @@ CURES = {
 """What to do about each kind; `echo` is a leak in what came back."""
 
 
-def read_fail_on(words: Iterable[str]) -> tuple[str, ...]:
-    """The words that were said, each once and in the order of `FAIL_ON`; `none` alone gives no word.
+def read_fail_on(texts: Iterable[str]) -> tuple[str, ...]:
+    """The words in texts, commas or white space between them, each once, in the order of `FAIL_ON`; none for `none`.
 
     Raises ValueError for a word that there is not, for `none` beside others, and where nothing is said.
     """
-    said = [word.strip() for word in words if word.strip()]
+    said = [word for text in texts for word in text.replace(",", " ").split()]
     known = f"{', '.join(FAIL_ON)}; or {_NOTHING}"
     for word in said:
         if word not in (*FAIL_ON, _NOTHING):

@@ -94,7 +94,7 @@ def fail_on_list(value: object) -> tuple[str, ...]:
     lines = [value] if isinstance(value, str) else value
     if not isinstance(lines, (list, tuple, set, frozenset)) or not all(isinstance(line, str) for line in lines):
         raise TypeError("must be a list of words, such as ['leak', 'violation']")
-    return read_fail_on(word for line in lines for word in line.split(","))
+    return read_fail_on(lines)
 
 
 def _reports(value: object) -> tuple[str, ...]:

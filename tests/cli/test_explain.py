@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,9 @@ def test_misuse_is_told_in_a_line(gatekeeper: Gatekeeper, arguments: tuple[str |
     assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert "s3cret" not in done.stderr
+
+
+def test_the_version_is_told(gatekeeper: Gatekeeper) -> None:
+    """The installed one, for a report of a mistake."""
+    done = gatekeeper("--version")
+    assert (done.returncode, done.stdout) == (0, f"pytest-gatekeeper {version('pytest-gatekeeper')}\n")

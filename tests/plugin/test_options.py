@@ -28,7 +28,7 @@ gatekeeper_no_proxy =
 gatekeeper_report =
     out/a.json
     out/b.html
-gatekeeper_fail_on = unused,leak
+gatekeeper_fail_on = unused leak
 """
 LEGACY_TOML = """
 gatekeeper_config = "conf/gatekeeper.yaml"
