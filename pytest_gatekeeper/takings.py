@@ -1,6 +1,6 @@
 """What a proxy's recorder gained during a test, taken as facts.
 
-A `Watch` follows one recorder and gives each record once: to the test during which it arrived, as soon as it is final.
+A `Follower` is given one recorder and gives each record once: to the test in which it arrived, as soon as it is final.
 A finding is given at once, to the test during which it was seen. Facts are builtins without a secret, so that they can
 go to another process; who gets them is `session`'s matter, what they mean `judge`'s.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_gatekeeper._core.telling import Traced
     from pytest_gatekeeper.recorder import Recorder
 
-__all__ = ["Taken", "Watch"]
+__all__ = ["Follower", "Taken"]
 
 NUMBERS = ("exchanges", "injected", "leaks", "left_out")
 
@@ -64,7 +64,7 @@ class Taken:
         return len(self.details.get(name, ()))
 
 
-class Watch:
+class Follower:
     """Follows one recorder.
 
     Args:

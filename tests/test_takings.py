@@ -10,7 +10,7 @@ from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 from pytest_gatekeeper._core.secret import Secret
 from pytest_gatekeeper._plugin.ledger import Ledger, batch_of
 from pytest_gatekeeper.recorder import Recorder
-from pytest_gatekeeper.takings import Watch
+from pytest_gatekeeper.takings import Follower
 
 VALUE = "s3cret-of-this-watch"
 SECRET = Secret(VALUE)
@@ -32,22 +32,22 @@ def exchange(id: int, *, injected: bool = False, closed: bool = True) -> Exchang
     return made
 
 
-def watch(*, wide: bool = False, detailed: bool = True) -> tuple[Recorder, Watch]:
+def followed(*, wide: bool = False, detailed: bool = True) -> tuple[Recorder, Follower]:
     """A recorder, and who follows it."""
     recorder = Recorder([RULE])
-    return recorder, Watch(recorder, "gatekeeper_proxy", ("leak",), wide=wide, detailed=detailed)
+    return recorder, Follower(recorder, "gatekeeper_proxy", ("leak",), wide=wide, detailed=detailed)
 
 
-def counted(watch: Watch, *tests: str) -> list[tuple[int, int, list[str]]]:
+def counted(follower: Follower, *tests: str) -> list[tuple[int, int, list[str]]]:
     """Exchanges, injections and names of tests in the facts, test after test."""
-    taken = [watch.take(test, last=test == tests[-1]) for test in tests]
+    taken = [follower.take(test, last=test == tests[-1]) for test in tests]
     return [(part.exchanges, part.injected, [name for fact in part.facts for name in fact["tests"]]) for part in taken]
 
 
 class TestOwners:
     def test_each_record_once(self) -> None:
         """What one test took is not there for the next."""
-        recorder, follower = watch(wide=True)
+        recorder, follower = followed(wide=True)
         recorder.accept(exchange(1, injected=True))
         assert counted(follower, "test_a") == [(1, 1, ["test_a"])]
         recorder.accept(exchange(2))
@@ -55,7 +55,7 @@ class TestOwners:
 
     def test_an_exchange_that_outlives_its_test(self) -> None:
         """Its facts come when it is final, and belong to the test during which it arrived."""
-        recorder, follower = watch(wide=True)
+        recorder, follower = followed(wide=True)
         running = exchange(1, injected=True, closed=False)
         recorder.accept(running)
         first = follower.take("test_a")
@@ -68,13 +68,13 @@ class TestOwners:
 
     def test_the_last_time_takes_all(self) -> None:
         """What is never final is told when its proxy is closed."""
-        recorder, follower = watch()
+        recorder, follower = followed()
         recorder.accept(exchange(1, injected=True, closed=False))
         assert counted(follower, "test_a") == [(1, 1, ["test_a"])]
 
     def test_a_finding_belongs_to_who_saw_it(self) -> None:
         """A tunnel that misbehaves in a later test fails that one, and once."""
-        recorder, follower = watch(wide=True)
+        recorder, follower = followed(wide=True)
         tunnel = Tunnel(1, "api.example.com", 443)
         tunnel.violations = (Violation("sni", "first", "ignored"),)
         recorder.accept(tunnel)
@@ -85,7 +85,7 @@ class TestOwners:
 
     def test_leaks_and_bypasses_once(self) -> None:
         """A leak that is seen again with a higher count is the same one."""
-        recorder, follower = watch(wide=True)
+        recorder, follower = followed(wide=True)
         made = exchange(1)
         recorder.accept(made)
         recorder.accept(Leak(SECRET, "credentials[0]", "api", "upstream", "body", 0, made))
@@ -98,7 +98,7 @@ class TestOwners:
 
     def test_what_could_not_be_looked_into_is_told_once(self) -> None:
         """By the test that saw it; a reason that comes later is one more, and neither fails anything."""
-        recorder, follower = watch(wide=True)
+        recorder, follower = followed(wide=True)
         made = exchange(1, closed=False)
         made.unscanned = ("body: one reason",)
         recorder.accept(made)
@@ -112,7 +112,7 @@ class TestOwners:
         """It belongs to the test that saw it, and says where its exchange is found; the page marks that as well."""
         pages = []
         for seen in ("test_a", "test_b"):
-            recorder, follower = watch(wide=True)
+            recorder, follower = followed(wide=True)
             made = exchange(1, closed=False)
             recorder.accept(made)
             ledger = Ledger(detailed=True)
@@ -135,7 +135,7 @@ class TestOwners:
 class TestBounds:
     def test_details_are_bounded(self) -> None:
         """A hundred exchanges whole, then those with a credential without headers; the others are counted."""
-        recorder, follower = watch()
+        recorder, follower = followed()
         for number in range(1, 301):
             recorder.accept(exchange(number, injected=number % 2 == 0))
         taken = follower.take("test_a", last=True)
@@ -146,7 +146,7 @@ class TestBounds:
 
     def test_echoes_are_bounded_and_leaks_are_not(self) -> None:
         """What an upstream sent back is told a hundred times, what went astray always."""
-        recorder, follower = watch()
+        recorder, follower = followed()
         made = exchange(1)
         recorder.accept(made)
         for number in range(150):
@@ -159,7 +159,7 @@ class TestBounds:
 
     def test_without_a_report_there_are_no_details(self) -> None:
         """Nothing is kept that nobody asked for; the rest is the same."""
-        recorder, follower = watch(detailed=False)
+        recorder, follower = followed(detailed=False)
         recorder.accept(exchange(1, injected=True))
         taken = follower.take("test_a", last=True)
         assert taken.details == {}
@@ -170,7 +170,7 @@ class TestSecrets:
     def test_facts_are_builtins_without_a_value(self) -> None:
         """Also where the value is in a parameter of the test, or in a record that is older than its rule."""
         recorder = Recorder()
-        follower = Watch(recorder, "gatekeeper_proxy", ("leak",), detailed=True)
+        follower = Follower(recorder, "gatekeeper_proxy", ("leak",), detailed=True)
         made = exchange(1, injected=True)
         made.target, made.violations = f"/{VALUE}", (Violation("trace", VALUE, "refused"),)
         recorder.accept(made)
@@ -184,7 +184,7 @@ class TestSecrets:
 
     def test_a_value_that_was_replaced(self) -> None:
         """A test's name or a record may still show what a rule had before its source was asked again."""
-        recorder, follower = watch()
+        recorder, follower = followed()
         fresh = Secret("s3cret-after-the-refresh")
         recorder.set_rules([Rule("credentials[0]", "api.example.com", "X-Api-Key", "api", fresh, fresh)])
         made = exchange(1)
@@ -200,7 +200,7 @@ class TestLedger:
         """Its numbers add up, and its last outcome counts."""
         ledger = Ledger(detailed=True)
         for outcome in ("failed", "passed"):
-            recorder, follower = watch()
+            recorder, follower = followed()
             recorder.accept(exchange(1, injected=True))
             batch = batch_of([follower.take("test_a", last=True)], "test_a")
             assert batch is not None

@@ -24,7 +24,7 @@ from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
 from pytest_gatekeeper.origin import Origin
 from pytest_gatekeeper.reportfiles import SUFFIXES, about, prepare, write_all
-from pytest_gatekeeper.takings import Taken, Watch
+from pytest_gatekeeper.takings import Follower, Taken
 from pytest_gatekeeper.toolfiles import TOOLS
 
 __all__ = ["add_options", "finish", "running", "tell"]
@@ -151,7 +151,7 @@ def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int =
         what: was run, the table's one test.
         status: of what was run; where it is 0, what `--fail-on` names makes it 1.
     """
-    taken = Watch(proxy.recorder, what, said.fail_on, detailed=bool(said.report)).take(what, last=True)
+    taken = Follower(proxy.recorder, what, said.fail_on, detailed=bool(said.report)).take(what, last=True)
     used = rows(taken.facts)
     width = max(_NARROWEST, shutil.get_terminal_size().columns)
     tell(" gatekeeper scope ".center(width, "="))

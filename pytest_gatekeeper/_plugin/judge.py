@@ -35,11 +35,11 @@ def judge_test(run: Run, item: pytest.Item) -> None:
     """Fail a test in which something was found that fails it, with a finished text and without a frame."""
     found: list[Any] = []
     words: tuple[str, ...] = ()
-    for watch, taken in run.taken:
+    for follower, taken in run.taken:
         if not taken.findings:
             continue
-        said = said_fail_on(item) if watch.wide else None
-        fail_on = watch.fail_on if said is None else said
+        said = said_fail_on(item) if follower.wide else None
+        fail_on = follower.fail_on if said is None else said
         if mine := failing(taken.findings, fail_on):
             found.extend(mine)
             words = words or fail_on

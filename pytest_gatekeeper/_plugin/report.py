@@ -51,7 +51,7 @@ def header(run: Run) -> str | None:
 
 def add_section(run: Run, report: pytest.TestReport) -> None:
     """Tell a failed phase what went through the proxies that its test may have used."""
-    if report.failed and run.watches:
+    if report.failed and run.followers:
         report.sections.append((_SECTION, "\n".join(_told(run))))
 
 
@@ -59,8 +59,8 @@ def _told(run: Run) -> Iterator[str]:
     from pytest_gatekeeper._core.telling import is_telling, numbered, table
 
     told = False
-    for watch in run.watches:
-        recorder, older = watch.recorder, watch.older
+    for follower in run.followers:
+        recorder, older = follower.recorder, follower.older
         lines: list[str] = []
         recorder.settle()
         if not older:
@@ -69,12 +69,12 @@ def _told(run: Run) -> Iterator[str]:
             before = sum(map(is_telling, recorder.records[:older]))
             lines = [f"after {numbered(before, 'record')} of earlier tests:"]
             lines += table(records, limit=_LINES, latest=True)
-        if lines and len(run.watches) > 1:
-            yield f"{watch.name}:"
+        if lines and len(run.followers) > 1:
+            yield f"{follower.name}:"
         told = told or bool(lines)
         yield from lines
     if not told:
-        yield _SILENCE[all(watch.wide for watch in run.watches)]
+        yield _SILENCE[all(follower.wide for follower in run.followers)]
 
 
 def print_scope(run: Run, reporter: pytest.TerminalReporter) -> None:

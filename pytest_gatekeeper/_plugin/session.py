@@ -21,7 +21,7 @@ from pytest_gatekeeper._plugin.configs import networked, settings_of, warn_of
 from pytest_gatekeeper._plugin.ledger import Batch, Ledger, batch_of
 from pytest_gatekeeper._plugin.marker import KEYWORDS, Plan, make_plan, plan_of
 from pytest_gatekeeper._plugin.options import Options, read_options
-from pytest_gatekeeper.takings import Taken, Watch
+from pytest_gatekeeper.takings import Follower, Taken
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._core.model import Settings
@@ -41,7 +41,7 @@ class Run:
         config: the configuration that they name, or None.
         ledger: what the tests of the run did; in a worker process it stays empty.
         test: the running test's name, "" between tests.
-        watches: the recorders that the running test may have filled.
+        followers: of the recorders that the running test may have filled.
         taken: what was taken from them so far.
         verdict: the line on rules that no test used, once the run has ended.
         reports, report_errors: files that were written, and what was wrong with others.
@@ -55,15 +55,15 @@ class Run:
         self.config = config
         self.ledger = Ledger(detailed=bool(options.report))
         self.test = ""
-        self.watches: list[Watch] = []
-        self.taken: list[tuple[Watch, Taken]] = []
+        self.followers: list[Follower] = []
+        self.taken: list[tuple[Follower, Taken]] = []
         self.verdict = ""
         self.reports: list[Path] = []
         self.report_errors: list[str] = []
         self.unfetched: Exception | None = None
         self.warned = {str(finding) for finding in config.findings} if config is not None else set()
         self.fingerprint_key = ""
-        self._wide: list[Watch] = []  # of the factory's proxies
+        self._wide: list[Follower] = []  # of the factory's proxies
         self._listener: tuple[int, Listener] | None = None
         self._lent: Lent | None = None
 
@@ -104,17 +104,17 @@ class Run:
     def begin_test(self, nodeid: str) -> None:
         """A test begins: what wider proxies saw before is not its own."""
         self.test = nodeid
-        self.watches = list(self._wide)
-        for watch in self._wide:
-            watch.begin()
+        self.followers = list(self._wide)
+        for follower in self._wide:
+            follower.begin()
 
-    def watch(self, recorder: Recorder, name: str, fail_on: tuple[str, ...], *, wide: bool = False) -> Watch:
+    def follow(self, recorder: Recorder, name: str, fail_on: tuple[str, ...], *, wide: bool = False) -> Follower:
         """A proxy was made that the running test may use; a wide one outlives it."""
-        watch = Watch(recorder, name, fail_on, wide=wide, detailed=bool(self.options.report))
-        self.watches.append(watch)
+        follower = Follower(recorder, name, fail_on, wide=wide, detailed=bool(self.options.report))
+        self.followers.append(follower)
         if wide:
-            self._wide.append(watch)
-        return watch
+            self._wide.append(follower)
+        return follower
 
     def lent(self, lent: Lent) -> None:
         """The running test has the environment."""
@@ -126,28 +126,28 @@ class Run:
             self._lent.settle()
             self._lent = None
 
-    def take(self, watch: Watch, *, last: bool = False) -> None:
+    def take(self, follower: Follower, *, last: bool = False) -> None:
         """Keep what a recorder gained as facts; the `last` time its proxy is closed."""
-        self.taken.append((watch, watch.take(self._label() or watch.name, last=last)))
-        if last and watch in self._wide:
-            self._wide.remove(watch)
+        self.taken.append((follower, follower.take(self._label() or follower.name, last=last)))
+        if last and follower in self._wide:
+            self._wide.remove(follower)
 
     def take_wide(self) -> None:
         """Keep what the wide proxies' recorders gained during the running test."""
-        for watch in self._wide:
-            self.take(watch)
+        for follower in self._wide:
+            self.take(follower)
 
     def end_test(self) -> Batch | None:
         """The running test has been reported: what it did, as facts that can travel."""
         batch = batch_of((taken for _, taken in self.taken), self._label())
-        self.test, self.watches, self.taken = "", [], []
+        self.test, self.followers, self.taken = "", [], []
         return batch
 
     def _label(self) -> str:
         """The running test's name, without a secret where it is going to be written to a file."""
         name = self.test
-        for watch in self.watches if self.options.report else ():
-            name = watch.label(name)
+        for follower in self.followers if self.options.report else ():
+            name = follower.label(name)
         return name
 
     def close(self) -> None:
@@ -243,7 +243,7 @@ def hold(run: Run, item: pytest.Item, config: object) -> Iterator[Gatekeeper]:
         if plan.secrets == "real":
             item.session.shouldstop = f"gatekeeper: {error}"
         raise
-    watch = run.watch(proxy.recorder, "gatekeeper_proxy", plan.fail_on)
+    follower = run.follow(proxy.recorder, "gatekeeper_proxy", plan.fail_on)
     try:
         variables = proxy.env
         with repaired(variables["SSL_CERT_FILE"]), lend(variables, at_begin_of(item)) as lent:
@@ -253,7 +253,7 @@ def hold(run: Run, item: pytest.Item, config: object) -> Iterator[Gatekeeper]:
         try:
             proxy.close()
         finally:
-            run.take(watch, last=True)
+            run.take(follower, last=True)
 
 
 @contextmanager
@@ -278,8 +278,8 @@ def factory(run: Run, session: pytest.Session, config: object) -> Iterator[Calla
             except SourceError as error:
                 run.unfetched = error if plan.secrets == "real" else None
                 raise
-            watch = run.watch(proxy.recorder, label, plan.fail_on, wide=True)
-            stack.callback(run.take, watch, last=True)
+            follower = run.follow(proxy.recorder, label, plan.fail_on, wide=True)
+            stack.callback(run.take, follower, last=True)
             stack.callback(proxy.close)
             return proxy
 

@@ -278,7 +278,7 @@ def test_the_section_waits_for_what_an_open_tunnel_comes_to(monkeypatch: pytest.
     recorder = Recorder()
     recorder.accept(tunnel)
     run = Run(Options())
-    run.watch(recorder, "gatekeeper_proxy", ())
+    run.follow(recorder, "gatekeeper_proxy", ())
 
     def end() -> None:
         tunnel.error, tunnel.closed = "the client does not trust the proxy's CA", "error"
