@@ -148,7 +148,7 @@ def forwarded(headers: Headers, found: Survey, host: str | None, in_tunnel: bool
     put: dict[str, str] = {}
     if host is not None:
         put["host"] = host
-    if len(found.fields) > 1:
+    if len(found.fields) > (found.host is not None):
         if found.tokens:
             drop = drop | (found.tokens - _FRAMING)
         if found.upgrade:

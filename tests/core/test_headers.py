@@ -148,6 +148,17 @@ def test_what_belongs_to_one_hop_is_removed() -> None:
     assert _forwarded(*headers) == (HOST, ("TE", "trailers"), ("x-KEPT", "1"), ("x-kept", "2"))
 
 
+def test_what_belongs_to_one_hop_is_removed_without_a_host_too() -> None:
+    """HTTP/1.0 can come without one: what Connection names goes all the same, equal lengths are one, the rest stays."""
+    for headers, sent in (
+        ((("Connection", "X-Dropped"), ("X-Dropped", "1"), ("X-Kept", "1")), (("X-Kept", "1"),)),
+        ((("Content-Length", "1"), ("Content-Length", "1")), (("Content-Length", "1"),)),
+        ((("X-Dropped", "1"), ("X-Kept", "1")), (("X-Dropped", "1"), ("X-Kept", "1"))),
+    ):
+        found = survey(RequestHead("GET", "/", "1.0", headers))
+        assert forwarded(headers, found, "a:443", True) == (("Host", "a:443"), *sent)
+
+
 def test_te_without_trailers_is_removed() -> None:
     """Only `trailers` can be answered for by a proxy."""
     assert _forwarded(HOST, ("TE", "gzip")) == (HOST,)
