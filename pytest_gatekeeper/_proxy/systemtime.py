@@ -1,8 +1,8 @@
 """The system's own time, which certificates are judged by.
 
-Tests stop or move their interpreter's clocks (freezegun, time-machine), and OpenSSL asks the system all the same: a leaf
-that is dated by the interpreter would be no good to any client. Here the system is asked by way of a pipe, which has a
-time at which it was made. Only certificates need that; everything else may live in a test's time.
+Tests stop or move their interpreter's clocks (freezegun, time-machine), and OpenSSL asks the system all the same: a
+leaf that is dated by the interpreter would be no good to any client. Here the system is asked by way of a pipe, which
+has a time at which it was made. Only certificates need that; everything else may live in a test's time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def unpatched_datetime() -> Iterator[None]:
     """
     found = datetime.datetime
     original = next(kind for kind in reversed(found.__mro__) if kind.__name__ == "datetime")
-    datetime.datetime = original  # type: ignore[misc]
+    datetime.datetime = original  # type: ignore[assignment,misc]
     try:
         yield
     finally:
