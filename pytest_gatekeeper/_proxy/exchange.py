@@ -223,6 +223,8 @@ class _Carrier:
         """Have a piece of the request's body looked at for secrets, before it is sent."""
         trip = self._trip
         look(self._watch, trip.body, data)
+        if trip.scan is not None and trip.body.extensions:
+            trip.scan.extensions("upstream", trip.body.extensions)
         if trip.scan is not None and trip.body.done and trip.body.trailers:
             trip.scan.request_trailers(trip.body.trailers)
 
