@@ -7,11 +7,11 @@ what else a status means is said by each command.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 
 from pytest_gatekeeper import __version__
 from pytest_gatekeeper._cli import check, explain, run, serve
+from pytest_gatekeeper._cli.output import tell
 from pytest_gatekeeper.errors import GatekeeperError
 
 __all__ = ["main"]
@@ -36,6 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status: int = said.run(said)
     except GatekeeperError as error:
-        print(f"gatekeeper: {error}", file=sys.stderr)  # noqa: T201 - what a shell is told
+        tell(f"gatekeeper: {error}")
         return 2
     return status

@@ -6,6 +6,7 @@ knows no proxy: routing a name here is done by a callback, or by the proxy that 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -66,6 +67,7 @@ class Origin(Running):
         self._faults = Faults(self._script.faults, self._journal, idle_limit=idle_limit)
         self._reception = Reception(self._script, self._journal, idle_limit=idle_limit, record_raw=record_raw)
         self._state = "new"
+        self._owner = 0  # the process that listens
 
     def __repr__(self) -> str:
         return f"<Origin {self.url if self._state == 'running' else self._state}>"
@@ -78,12 +80,14 @@ class Origin(Running):
             raise ProxyError(f"this Origin is {self._state}; make another one")
         origin_authority()
         proxy_thread().run(self._reception.open)
-        self._state = "running"
+        self._state, self._owner = "running", os.getpid()
 
     def close(self) -> None:
         """Stop listening and cut every connection, in 2 s at most. What was received stays; twice is no error."""
         if self._state == "running":
             self._state = "closed"
+            if os.getpid() != self._owner:  # a forked child, where nothing of it is left
+                return
             try:
                 proxy_thread().run(self._reception.shut, limit=CLOSE_LIMIT)
             except ProxyError as error:

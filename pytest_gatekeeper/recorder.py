@@ -216,16 +216,16 @@ class Recorder(Assertions):
         """
         __tracebackhide__ = True
         end = time.monotonic() + timeout
+        late = False  # a test may have stopped the clock, so a wait's own word counts, too
         while True:
             seen = self._changes
             if result := predicate(self):
                 return result
             left = end - time.monotonic()
-            if left <= 0:
+            if late or left <= 0:
                 expect.happened(self._scene(), timeout)
             with self._changed:
-                if self._changes == seen:
-                    self._changed.wait(left)
+                late = self._changes == seen and not self._changed.wait(left)
 
     def _judge(self, expectation: Callable[[Scene], T], wanted: Wanted | None = None) -> T:
         """What an expectation makes of what is known now; where it fails, of what is known once open tunnels ended.
@@ -245,7 +245,8 @@ class Recorder(Assertions):
         end = time.monotonic() + _PATIENCE
         with self._changed:
             while self._scene().unfinished and (left := end - time.monotonic()) > 0:
-                self._changed.wait(left)
+                if not self._changed.wait(left):
+                    break
 
     def _scene(self, wanted: Wanted | None = None) -> Scene:
         """What is known now. Its texts show neither a rule's value nor one of `wanted`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -346,6 +347,20 @@ class TestWaitFor:
             "What happened:\n"
             "   1  GET  https://api.example.com/v1  200  Authorization by credentials[0] (api)"
         )
+
+    def test_time_runs_out_where_a_test_has_stopped_the_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As freezegun does with all that `time` has: waits end all the same, and what comes meanwhile counts."""
+        monkeypatch.setattr("pytest_gatekeeper.recorder.time", SimpleNamespace(monotonic=lambda: 1893456000.0))
+        monkeypatch.setattr("pytest_gatekeeper.recorder._PATIENCE", 0.01)
+        seen = recorder(opened())
+        with pytest.raises(AssertionError, match="did not happen within"):
+            seen.wait_for(lambda seen: seen.exchanges, timeout=0.01)
+        with pytest.raises(AssertionError, match="nothing was injected"):
+            seen.assert_injected("api.example.com")
+        later = threading.Timer(0.01, seen.accept, [exchange()])
+        later.start()
+        assert seen.wait_for(lambda seen: seen.exchanges, timeout=60)
+        later.join()
 
     def test_errors_of_the_predicate_pass(self) -> None:
         """A mistake in the predicate is shown as it is."""

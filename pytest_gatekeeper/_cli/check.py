@@ -12,6 +12,7 @@ import shutil
 import textwrap
 from pathlib import Path
 
+from pytest_gatekeeper._cli.output import show
 from pytest_gatekeeper._core.document import decode
 from pytest_gatekeeper._core.hosts import is_host, split_authority
 from pytest_gatekeeper._core.lint import CODES, examine
@@ -82,7 +83,7 @@ def run(said: argparse.Namespace) -> int:
         code = "unreadable" if error.line is None and error.key is None else "invalid"
         errors = [Finding(error.problem, error.file, error.line, error.key, code)]
     lines = _json(said.file, errors, found) if said.format == "json" else _text(said.file, config, errors, found)
-    print("\n".join(lines))  # noqa: T201 - what was asked for
+    show("\n".join(lines))
     return 2 if errors else 1 if found else 0
 
 

@@ -10,6 +10,7 @@ import argparse
 import os
 
 from pytest_gatekeeper._cli.check import columns
+from pytest_gatekeeper._cli.output import show
 from pytest_gatekeeper._core.explain import Address, explain, read_url, told
 from pytest_gatekeeper.config import Config
 from pytest_gatekeeper.errors import ProxyError
@@ -42,5 +43,5 @@ def run(said: argparse.Namespace) -> int:
     if "://" in said.file:
         raise ProxyError("explain takes the file first, then the URL: explain FILE URL")
     found = explain(Config.load(said.file), said.url, lambda name: bool(os.environ.get(name)))
-    print("\n".join(told(found, columns())))  # noqa: T201 - what was asked for
+    show("\n".join(told(found, columns())))
     return 0

@@ -10,11 +10,11 @@ import argparse
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pytest_gatekeeper._cli.output import flush
 from pytest_gatekeeper._cli.session import add_options, finish, running
 from pytest_gatekeeper._core.variables import CLEARED
 from pytest_gatekeeper.errors import ProxyError
@@ -52,8 +52,7 @@ def execute(said: argparse.Namespace) -> int:
 
 def _run(command: list[str], environ: dict[str, str]) -> int:
     """The exit status of the command, as shells have it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    flush()
     with _signals() as handed_on:
         try:
             child = subprocess.Popen(command, env=environ)  # noqa: S603 - what the user asked for

@@ -12,7 +12,8 @@ import signal
 import threading
 from pathlib import Path
 
-from pytest_gatekeeper._cli.session import add_options, finish, running, tell
+from pytest_gatekeeper._cli.output import show, tell
+from pytest_gatekeeper._cli.session import add_options, finish, running
 from pytest_gatekeeper._core.variables import CLEARED
 from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.gatekeeper import Gatekeeper
@@ -57,7 +58,7 @@ def serve(said: argparse.Namespace) -> int:
         with running(said, port=said.port) as proxy:
             if said.ca_out:
                 _write(said.ca_out, proxy)
-            print("\n".join(export_lines(proxy.env_with(*said.tools))), flush=True)  # noqa: T201 - to be sourced
+            show("\n".join(export_lines(proxy.env_with(*said.tools))))
             tell(f"gatekeeper: listening on {proxy.url}; Ctrl-C ends it")
             while not stop.wait(3600):
                 pass

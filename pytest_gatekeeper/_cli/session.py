@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import shutil
-import sys
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pytest_gatekeeper import __version__
+from pytest_gatekeeper._cli.output import tell
 from pytest_gatekeeper._core.report import document
 from pytest_gatekeeper._core.scope import merge_findings, render, rows
 from pytest_gatekeeper._core.telling import tell_denial, tell_failure
@@ -208,8 +208,3 @@ def _reported(said: argparse.Namespace, proxy: Gatekeeper, what: str, taken: Tak
         tell(error or f"gatekeeper report: {path}")
         status = status or bool(error)
     return int(status)
-
-
-def tell(line: str) -> None:
-    """A line for whoever sits at the shell."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - what a shell is told

@@ -25,6 +25,7 @@ class Body(Protocol):
     Attributes:
         done: all of it has been fed.
         trailers: the trailer fields that have come (RFC 9112 section 7.1.2); none without chunks.
+        extensions: the chunk extensions (section 7.1.1) that ended in what was fed last, joined.
         size: data bytes fed so far, framing and trailers left out.
         declared: the size that the head promised, or None.
     """
@@ -35,6 +36,9 @@ class Body(Protocol):
 
     @property
     def trailers(self) -> Headers: ...
+
+    @property
+    def extensions(self) -> bytes: ...
 
     def feed(self, data: bytes) -> int:
         """Count `data` in; how many of its bytes belong to the body. Raises BodyError."""
@@ -50,6 +54,7 @@ class LengthBody:
     """A body of a declared length (RFC 9112 section 6.2)."""
 
     trailers: Headers = ()
+    extensions = b""
 
     def __init__(self, length: int) -> None:
         self.declared: int | None = length
@@ -77,6 +82,7 @@ class OpenBody:
 
     declared: int | None = None
     trailers: Headers = ()
+    extensions = b""
 
     def __init__(self) -> None:
         self.size = 0
@@ -96,7 +102,7 @@ class OpenBody:
         return True
 
 
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 _MAX_LINE = 4096
 _MAX_TRAILERS = 65536
@@ -116,9 +122,12 @@ class ChunkedBody:
         self._trailers: list[bytes] = []
         self._trailer_size = 0
         self._spans: list[tuple[int, int]] = []
+        self._extensions: list[bytes] = []
 
     def feed(self, data: bytes) -> int:
         self._spans = []
+        if self._extensions:
+            self._extensions = []
         at = 0
         while at < len(data) and not self.done:
             at = self._state(data, at)
@@ -131,6 +140,10 @@ class ChunkedBody:
     def trailers(self) -> Headers:
         fields = (line.decode("latin-1").partition(":") for line in self._trailers)
         return tuple((name.strip(), value.strip()) for name, _, value in fields)
+
+    @property
+    def extensions(self) -> bytes:
+        return b"".join(self._extensions)
 
     def end(self) -> bool:
         return self.done
@@ -154,6 +167,8 @@ class ChunkedBody:
             if match is None:
                 raise BodyError("a chunk of the body has no readable size")
             size = int(match[1], 16)
+            if match[2] is not None:
+                self._extensions.append(match[2])
             self._left = size + 2
             self._state = self._data if size else self._trailer
         return at

@@ -29,8 +29,6 @@ _WATCHED = frozenset((
 _NONE: Mapping[str, list[str]] = {}
 _APART = frozenset(("host", "transfer-encoding", "trailer"))
 _DIGITS = re.compile(r"[0-9]+")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_LONGEST_CAPTURE = 256  # bytes
 
 
 class Malformed(ValueError):
@@ -158,7 +156,7 @@ def forwarded(headers: Headers, found: Survey, host: str | None, in_tunnel: bool
     put: dict[str, str] = {}
     if host is not None:
         put["host"] = host
-    if len(found.fields) > 1:
+    if len(found.fields) > (found.host is not None):
         if found.tokens:
             drop = drop | (found.tokens - _FRAMING)
         if found.upgrade:
@@ -210,10 +208,8 @@ def returned(headers: Headers) -> Headers:
 def captured(headers: Headers, names: list[str], wanted: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The values to log of captured headers, as (key, value): the first of each, where it is not empty.
 
-    Host and the framing of a chunked body are not among them: production keeps those apart from the headers.
-
-    Bytes that are no UTF-8 and control characters are left out, and the rest is cut at 256 bytes, never within a
-    character.
+    Host and the framing of a chunked body are not among them: production keeps those apart from the headers. Values are
+    whole: `logline` cuts them, once secrets have been blanked.
 
     Args:
         headers: the client's.
@@ -224,9 +220,4 @@ def captured(headers: Headers, names: list[str], wanted: Mapping[str, str]) -> t
     for name, (_, value) in zip(names, headers):
         if name in wanted and name not in _APART:
             first.setdefault(name, value)
-    return tuple((key, _loggable(first[name])) for name, key in wanted.items() if first.get(name))
-
-
-def _loggable(value: str) -> str:
-    text = _CONTROLS.sub("", value.encode("latin-1").decode("utf-8", "ignore"))
-    return text.encode("utf-8")[:_LONGEST_CAPTURE].decode("utf-8", "ignore")
+    return tuple((key, first[name]) for name, key in wanted.items() if first.get(name))

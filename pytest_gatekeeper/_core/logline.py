@@ -32,6 +32,8 @@ _NAMED = {
     "\v": "\\v",
 }  # fmt: skip
 _JSON_NAMED = {char: _NAMED[char] for char in '"\\\n\r\t'}
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LONGEST_CAPTURE = 256  # bytes
 _JSON_SPECIAL = re.compile('["\\\\\x00-\x1f\u2028\u2029\ud800-\udfff]')
 
 
@@ -78,7 +80,7 @@ def request_line(
         request_size: the declared Content-Length, 0 without a body; None for a chunked one and for a CONNECT.
         response_size: the same of the answer; 0 for a 101, None where it is chunked or ends with the connection.
         error: what went wrong, or None.
-        captured: (log key, value) pairs of `log.capture_headers`.
+        captured: (log key, value) pairs of `log.capture_headers`, as the client sent them (latin-1).
         blank: hides secrets in what the client and the upstream worded (`Redactor.blank`).
     """
     fields = _opening(request_id, method, host, _path(target), status, duration, proxy_type, blank)
@@ -92,7 +94,7 @@ def request_line(
         fields.append(("response_size", response_size))
     if error is not None:
         fields.append(("error", blank(error)))
-    fields.extend((key, blank(value)) for key, value in captured)
+    fields.extend((key, _captured(value, blank)) for key, value in captured)
     return LogLine(request_level(status, error, deny_reason), "request", tuple(fields))
 
 
@@ -196,6 +198,15 @@ def _path(target: str) -> str:
     if "%" not in path and path.isascii():
         return path
     return unquote_to_bytes(path.encode("latin-1")).decode("utf-8", "surrogateescape")
+
+
+def _captured(value: str, blank: Blank) -> str:
+    """A captured header's value without control characters and bytes that are no UTF-8, cut at 256 bytes.
+
+    It is blanked as it came, since of a secret that the cut falls into a part would be left, and as it is shown.
+    """
+    text = blank(_CONTROLS.sub("", blank(value).encode("latin-1", "replace").decode("utf-8", "ignore")))
+    return text.encode("utf-8")[:_LONGEST_CAPTURE].decode("utf-8", "ignore")
 
 
 # ------------------------------------------------------------------ logfmt

@@ -7,6 +7,7 @@ their place and direction, is `leaks`'; nothing here keeps what it was shown.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable
 from functools import cached_property
@@ -31,6 +32,15 @@ _JSON_ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)")
 def _wire(value: str) -> str:
     """A value as it stands in latin-1 text that was read from the wire."""
     return value.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def _datas(value: str) -> list[bytes]:
+    """A value's bytes: UTF-8, and latin-1 where that is another one and can be (RFC 7617 section 2 leaves it open)."""
+    datas = [value.encode("utf-8", "surrogateescape")]
+    if not value.isascii():
+        with contextlib.suppress(UnicodeEncodeError):
+            datas.append(value.encode("latin-1"))
+    return datas
 
 
 def _char_pattern(char: str) -> str:
@@ -71,11 +81,13 @@ class _Needle:
         self.secret = secret
         self._value = value
         wire = _wire(value)
-        self.decoded = tuple(dict.fromkeys((value, wire, wire.replace(" ", "+"))))
-        self.plain = self.decoded
-        self._data = data = value.encode("utf-8", "surrogateescape")
-        self.encoded = len(data) >= _SHORTEST_ENCODED
-        if self.encoded:
+        decoded = [value, wire, value.replace(" ", "+"), wire.replace(" ", "+")]
+        if "%" in value:  # which some encoders leave alone: undone with the rest, it looks like an escape
+            decoded.append(unquote(wire, "latin-1"))
+        self.decoded = self.plain = tuple(dict.fromkeys(decoded))
+        self._datas = _datas(value)
+        self.encoded = min(map(len, self._datas)) >= _SHORTEST_ENCODED
+        for data in self._datas if self.encoded else ():
             self.plain += (data.hex(), data.hex().upper())
             self.plain += tuple(form for core, _, _ in base64_cores(data) for form in _alphabets(core))
 
@@ -83,9 +95,9 @@ class _Needle:
     def expression(self) -> re.Pattern[str]:
         """All that the form looks like; made when a text has raised suspicion for the first time."""
         patterns = ["".join(map(_char_pattern, text)) for text in dict.fromkeys((self._value, _wire(self._value)))]
-        if self.encoded:
-            patterns.append(f"(?i:{self._data.hex()})")
-            for core, before, after in base64_cores(self._data):
+        for data in self._datas if self.encoded else ():
+            patterns.append(f"(?i:{data.hex()})")
+            for core, before, after in base64_cores(data):
                 ends = (f"{_BASE64_CHAR}?" if before else "", f"{_BASE64_CHAR}?" if after else "")
                 patterns.extend(ends[0] + re.escape(form) + ends[1] + "={0,2}" for form in _alphabets(core))
         return re.compile("|".join(patterns))

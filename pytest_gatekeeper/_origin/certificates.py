@@ -13,6 +13,7 @@ import threading
 
 from pytest_gatekeeper._core.hosts import is_host
 from pytest_gatekeeper._proxy.ca import CertificateAuthority
+from pytest_gatekeeper._proxy.systemtime import now
 
 __all__ = ["WRONG_NAME", "expired_context", "good_context", "origin_authority", "untrusted_context", "wrong_context"]
 
@@ -28,7 +29,7 @@ _lock = threading.Lock()
 class _StubAuthority(CertificateAuthority):
     def expired_context(self, *hosts: str) -> ssl.SSLContext:
         """A context whose leaf for `hosts` is right in everything but its time: it ended a day ago."""
-        end = datetime.datetime.now(datetime.timezone.utc) - _EXPIRED_FOR
+        end = now() - _EXPIRED_FOR
         return self._context(*hosts, not_before=end - _LIFE, not_after=end)
 
 

@@ -18,6 +18,7 @@ from pytest_gatekeeper._origin.journal import Journal
 from pytest_gatekeeper._origin.script import Script
 from pytest_gatekeeper._origin.streams import RecordedStream, StubTcp, part
 from pytest_gatekeeper._proxy.ca import serving
+from pytest_gatekeeper._proxy.forks import keep_from_children
 from pytest_gatekeeper._proxy.listener import stop_listening
 from pytest_gatekeeper._proxy.stream import Stream, StreamCut
 from pytest_gatekeeper._proxy.tls import TlsFailure, TlsStream
@@ -66,7 +67,9 @@ class Reception:
         """Listen on a free port of the loopback address."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: StubTcp(self._admit), "127.0.0.1", 0, backlog=BACKLOG)
-        self.port = self._server.sockets[0].getsockname()[1]
+        (sock,) = self._server.sockets
+        keep_from_children(sock.fileno())
+        self.port = sock.getsockname()[1]
 
     async def shut(self) -> None:
         """Stop listening and cut every connection; returns when the tasks have ended, or after a second.

@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pytest_gatekeeper._proxy.systemtime import now, unpatched_datetime
+
 __all__ = ["CertificateAuthority", "load_chain", "process_authority", "serving"]
 
 LEAF_DAYS = 30
@@ -70,7 +72,8 @@ class CertificateAuthority:
     """
 
     def __init__(self) -> None:
-        self._authority = trustme.CA(organization_name="pytest-gatekeeper ephemeral CA")
+        with unpatched_datetime():
+            self._authority = trustme.CA(organization_name="pytest-gatekeeper ephemeral CA")
         self.pem: bytes = self._authority.cert_pem.bytes()
         self._certificate = x509.load_pem_x509_certificate(self.pem)
         key = serialization.load_pem_private_key(self._authority.private_key_pem.bytes(), None)
@@ -180,7 +183,7 @@ class CertificateAuthority:
 
         Profile: RFC 5280 section 4.2, with what Python 3.13's strict verification asks for.
         """
-        now = datetime.datetime.now(datetime.timezone.utc)
+        today = now()
         subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "pytest-gatekeeper leaf")])
         ski = self._certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         usage = dict.fromkeys(
@@ -193,8 +196,8 @@ class CertificateAuthority:
             .issuer_name(self._certificate.subject)
             .public_key(self._leaf_key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(not_before or now - BACKDATED)
-            .not_valid_after(not_after or now + datetime.timedelta(days=LEAF_DAYS))
+            .not_valid_before(not_before or today - BACKDATED)
+            .not_valid_after(not_after or today + datetime.timedelta(days=LEAF_DAYS))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -137,18 +137,18 @@ class _Carrier:
 
     async def _reach(self, *, again: bool) -> Upstream:
         """A connection to where the request goes."""
-        record = self._trip.record
+        record, shown = self._trip.record, self._trip.connection.lease.shown
         upstreams, destination = self._trip.connection.upstreams, self._trip.plan.destination
         try:
             upstream = await (upstreams.dial(destination) if again else upstreams.get(destination))
         except Unreachable as error:
-            record.upstream = error.address or None
+            record.upstream = shown(error.address) or None
             if error.violation is not None:
-                record.violations += (error.violation,)
+                record.violations += (error.violation._replace(text=shown(error.violation.text)),)
             raise Failed(str(error)) from None
         except StreamCut as error:
             raise Failed(str(error), closed=error.why) from None
-        record.upstream = upstream.address
+        record.upstream = shown(upstream.address)
         record.upstream_verified = upstream.target.verified
         return upstream
 
@@ -207,6 +207,8 @@ class _Carrier:
         """Have a piece of the request's body looked at for secrets, before it is sent."""
         trip = self._trip
         look(self._body_scan, trip.body, data)
+        if trip.scan is not None and trip.body.extensions:
+            trip.scan.extensions("upstream", trip.body.extensions)
         if trip.scan is not None and trip.body.done and trip.body.trailers:
             trip.scan.request_trailers(trip.body.trailers)
 

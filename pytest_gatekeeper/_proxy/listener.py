@@ -14,6 +14,7 @@ import socket
 from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.records import Late, Tunnel
 from pytest_gatekeeper._proxy.connection import Connection
+from pytest_gatekeeper._proxy.forks import forget, keep_from_children
 from pytest_gatekeeper._proxy.lease import Lease
 from pytest_gatekeeper._proxy.local import answer_text
 from pytest_gatekeeper._proxy.serving import serve
@@ -50,6 +51,7 @@ class Listener:
         except OSError as error:
             raise ProxyError(f"the proxy cannot listen on {host}:{port}: {error.strerror or error}") from None
         self._socket.setblocking(False)
+        keep_from_children(self._socket.fileno())
         self.host = host
         self.port: int = self._socket.getsockname()[1]
         self._lease: Lease | None = None
@@ -84,6 +86,7 @@ class Listener:
         """Stop listening, and cut what is there."""
         server, self._server = self._server, None
         if server is None:
+            forget(self._socket.fileno())
             self._socket.close()
             return
         await stop_listening(server)
@@ -159,6 +162,8 @@ async def stop_listening(server: asyncio.Server) -> None:
         with contextlib.suppress(NotImplementedError):  # a loop without readers has no such turn
             loop.remove_reader(sock.fileno())
     await asyncio.sleep(0)
+    for sock in server.sockets:
+        forget(sock.fileno())
     server.close()
 
 

@@ -40,8 +40,8 @@ def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, cl
         clear: the head holds no secret.
     """
     record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade, clear=clear)
-    record.reason = plan.reason
-    record.violations = plan.violations if clear else _blanked(connection, plan.violations)
+    record.reason = connection.lease.shown(plan.reason)  # names the host, which a CONNECT may have brought
+    record.violations = _blanked(connection, plan.violations)
     record.request_id = plan.request_id if clear else connection.lease.redactor.blank(plan.request_id)
     return record
 
@@ -54,8 +54,8 @@ def note_refused(connection: Connection, head: RequestHead, refused: Refused, re
     record.response_headers = refused.headers
     record.response_size = 0 if head.method == "HEAD" else len(refused.body.encode())
     record.denied = bool(refused.deny_reason)
-    record.deny_reason = refused.deny_reason
-    record.reason = "" if record.denied else refused.body.strip()
+    record.deny_reason = connection.lease.shown(refused.deny_reason)
+    record.reason = "" if record.denied else connection.lease.shown(refused.body.strip())
     record.violations = _blanked(connection, refused.violations)
     record.request_id = request_id
     return record

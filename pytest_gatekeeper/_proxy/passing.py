@@ -68,6 +68,8 @@ def _first(trip: Trip, upstream: Upstream, body: Body, body_scan: StreamScan | N
 def _seen(trip: Trip, body: Body, body_scan: StreamScan | None, data: bytes) -> None:
     """Have a piece of the answer's body looked at for secrets, before it is sent."""
     look(body_scan, body, data)
+    if trip.scan is not None and body.extensions:
+        trip.scan.extensions("client", body.extensions)
     if trip.scan is not None and body.done and body.trailers:
         trip.scan.response_trailers(body.trailers)
 

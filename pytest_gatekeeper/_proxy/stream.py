@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from pytest_gatekeeper._core.records import Closed
+from pytest_gatekeeper._proxy.forks import forget, keep_from_children
 
 __all__ = ["Stream", "StreamCut", "TcpStream", "tune"]
 
@@ -143,7 +144,10 @@ class TcpStream(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_LIMIT)
-        tune(self._transport.get_extra_info("socket"))
+        sock = self._transport.get_extra_info("socket")
+        tune(sock)
+        self._descriptor: int = sock.fileno()
+        keep_from_children(self._descriptor)
         if self._on_connect is not None:
             self._on_connect(self)
 
@@ -181,6 +185,7 @@ class TcpStream(asyncio.BufferedProtocol):
         self._release()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        forget(self._descriptor)  # the socket is closed after this
         self._lost = self._ended = True
         if self._error is None and exc is not None:
             self._error = exc if isinstance(exc, OSError) else ConnectionError(type(exc).__name__)

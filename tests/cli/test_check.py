@@ -174,3 +174,29 @@ def test_misuse_is_told_in_a_line(gatekeeper: Gatekeeper, arguments: tuple[str, 
     assert (done.returncode, done.stdout) == (2, "")
     assert text in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "status"), [("unknown-keys", 1), ("not-yaml", 2)])
+def test_nobody_has_to_read_what_it_says(environ: dict[str, str], tmp_path: Path, name: str, status: int) -> None:
+    """The status tells what was found, also where standard output is closed, or its reader has left."""
+    file = ROOT / "tests" / "data" / "broken" / f"{name}.yaml"
+    for where in ("> told", ">&-", "| true"):
+        script = f"{{ {sys.executable} -m pytest_gatekeeper check {file}; echo $? > status; }} {where}"
+        done = subprocess.run(
+            ["sh", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ((tmp_path / "status").read_text().split(), done.stderr) == ([str(status)], "")
+    assert (tmp_path / "told").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_result_that_cannot_be_written_is_an_error(environ: dict[str, str], config: Path) -> None:
+    """Status 2 and a line that says so, for nobody would know otherwise."""
+    command = [sys.executable, "-m", "pytest_gatekeeper", "check", str(config)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, env=environ, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("gatekeeper: standard output cannot be written: ")
+    assert done.stderr.count("\n") == 1

@@ -205,3 +205,25 @@ def test_what_policy_denied_is_told_with_the_way_out(gatekeeper: Gatekeeper, tmp
     assert "denied: … and 2 more" in more.stderr
     fine = gatekeeper("exec", "--config", strict, *HOSTS[:2], "--", "curl", "-s", "http://api.example.com", hides=False)
     assert "denied" not in fine.stderr
+
+
+def shell(script: str, folder: Path, environ: dict[str, str]) -> Finished:
+    """A script, `$GK` in which runs the command line."""
+    environ = {**environ, "GK": f"{sys.executable} -m pytest_gatekeeper"}
+    return subprocess.run(
+        ["sh", "-c", script], cwd=folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("closed", ["", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>&1 >/dev/null | true"])
+@pytest.mark.parametrize("status", [0, 5])
+def test_nobody_has_to_read_what_it_says(
+    config: Path, environ: dict[str, str], tmp_path: Path, closed: str, status: int
+) -> None:
+    """The command runs and its status counts, also where standard streams are closed, or their reader has left."""
+    inner = f"$GK exec --config {config} -- sh -c 'touch ran; exit {status}'"
+    done = shell(f"{{ {inner}; echo $? > status; }} {closed}", tmp_path, environ)
+    assert (tmp_path / "ran").exists()
+    assert (tmp_path / "status").read_text().split() == [str(status)]
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert ("gatekeeper scope" in done.stderr) is (closed in ("", ">&-"))

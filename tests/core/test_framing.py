@@ -118,6 +118,17 @@ def test_chunks_end_with_their_trailers_in_every_split(raw: bytes, data: bytes, 
         assert over(body) and body.size == len(data) and body.end()
 
 
+def test_chunk_extensions_are_there_with_what_ended_them() -> None:
+    """Those of the piece that was fed last, joined; other bodies have none."""
+    body = ChunkedBody()
+    body.feed(b"1;a=1\r\nx\r\n1 ;b\r\ny\r\n1;c")
+    assert body.extensions == b";a=1;b"
+    body.feed(b"=3\r\nz\r\n")
+    assert body.extensions == b";c=3"
+    body.feed(b"0\r\n\r\n")
+    assert body.extensions == LengthBody(1).extensions == OpenBody().extensions == b""
+
+
 @pytest.mark.parametrize("cut", range(len(ONE + b"0\r\nX: y\r\n\r\n")))
 def test_chunks_may_not_end_before_their_last(cut: int) -> None:
     """Wherever the connection ends, the missing rest shows; what did come is counted."""

@@ -73,9 +73,10 @@ def test_several_fields_and_members_are_one_body() -> None:
     """Codings may be spread over fields, and a gzip body may have several members (RFC 1952 section 2.2)."""
     headers = (("content-encoding", "gzip"), ("Content-Type", "text/plain"), ("CONTENT-ENCODING", "deflate"))
     assert offsets(body_probe(WATCHLIST, headers), [zlib.compress(gzip.compress(DATA))]) == [AT]
-    members = gzip.compress(DATA[: AT + 5]) + gzip.compress(DATA[AT + 5 :])
-    for at in range(len(members)):
-        assert offsets(probe("gzip"), halves(members, at)) == [AT]
+    for padding in (b"", bytes(9)):  # which Python's and other readers skip
+        members = gzip.compress(DATA[: AT + 5]) + padding + gzip.compress(DATA[AT + 5 :]) + padding
+        for at in range(len(members)):
+            assert offsets(probe("gzip"), halves(members, at)) == [AT]
 
 
 def test_a_large_body_is_looked_through() -> None:

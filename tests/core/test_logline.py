@@ -396,6 +396,42 @@ def test_an_injected_credential_shows_by_name_alone() -> None:
         assert VALUE not in written and "Bearer" not in written
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("a\tb", "ab"),
+        ('say "hi" = yes', 'say "hi" = yes'),
+        ("x" * 300, "x" * 256),
+        (("\xe4" * 200).encode().decode("latin-1"), "\xe4" * 128),
+        ("x" + ("\xe4" * 200).encode().decode("latin-1"), "x" + "\xe4" * 127),
+        ("a\xffb", "ab"),
+        ("a\xc2\x85b", "ab"),
+    ],
+)
+def test_captured_values_are_fit_for_a_log(value: str, expected: str) -> None:
+    """Control characters and broken UTF-8 go, and the cut at 256 bytes never splits a character."""
+    assert _line(captured=(("x_tenant", value),)).fields[-1] == ("x_tenant", expected)
+
+
+@pytest.mark.parametrize("before", range(256 - len(VALUE), 257))
+def test_a_secret_is_blanked_before_a_captured_value_is_cut(before: int) -> None:
+    """Wherever the cut falls, no part of it is left; what stands in front of it is."""
+    captured = (("x_tenant", "p" * before + VALUE),)
+    _, shown = _line(captured=captured, blank=Redactor([Secret(VALUE)]).blank).fields[-1]
+    assert re.fullmatch(f"p{{{before}}}(<secret [0-9a-f]{{8}}>|<[secret0-9a-f ]*)?", str(shown))
+    _, shown = _line(captured=captured).fields[-1]
+    assert shown == ("p" * before + VALUE)[:256]
+
+
+@pytest.mark.parametrize("mark", ["\t", "\xff", "\xc2\x85"])
+def test_a_secret_that_comes_together_in_a_captured_value_is_blanked(mark: str) -> None:
+    """What a line leaves out may have stood in the middle of it, or be a part of it."""
+    for secret in (VALUE, VALUE[:8] + mark + VALUE[8:]):
+        captured = (("x_tenant", VALUE[:8] + mark + VALUE[8:]),)
+        _, shown = _line(captured=captured, blank=Redactor([Secret(secret)]).blank).fields[-1]
+        assert VALUE not in str(shown) and "<secret " in str(shown)
+
+
 def test_a_secret_in_what_the_client_words_is_blanked() -> None:
     """Also percent-encoded twice in the path: what a line shows is decoded once."""
     blank = Redactor([Secret(VALUE)]).blank

@@ -10,7 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from pytest_gatekeeper._core.model import Rule
 from pytest_gatekeeper._core.redact import Redactor
+from pytest_gatekeeper._core.scan.needles import forms
+from pytest_gatekeeper._core.scan.watchlist import Watchlist
 from pytest_gatekeeper._core.secret import Secret
 
 VALUE = "s3cret/to+ken&0123?"
@@ -89,6 +92,28 @@ def test_unusual_values_are_blanked_in_every_encoding(value: str) -> None:
     forms |= {json.dumps(value, ensure_ascii=False)[1:-1], json.dumps(value)[1:-1].replace("<", "\\u003C")}
     for form in forms:
         assert redactor.blank(f"[{form}]") == f"[{mark}]"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        VALUE,
+        "p\xe4ssw\xf6rd-geheim",
+        "p%41ss%zz<w/rd>%",
+        'say "\u20ac\U0001f600" or \\u0041',
+        "a b+c d&e",
+        "\xe9GV DKikc'yKK",
+    ],
+)
+def test_whatever_the_scan_finds_is_blanked(value: str) -> None:
+    """Every form that a leak is seen in, latin-1 among them: blanked, there is nothing left to be seen."""
+    secret = Secret(value)
+    watchlist = Watchlist([Rule("r", "api.example.com", "X-Key", "", secret, secret)])
+    blank = Redactor([secret]).blank
+    for form in forms(value):
+        text = f"k={form.decode('latin-1')}&x"
+        assert watchlist.find_in(text.encode("latin-1")), form
+        assert not watchlist.find_in(blank(text).encode("latin-1")), form
 
 
 def test_a_value_with_a_scheme_is_found_without_it() -> None:

@@ -317,6 +317,18 @@ def test_old_client_without_host(world: World, way: str) -> None:
 
 
 @ways
+def test_old_client_without_host_has_hop_by_hop_fields(world: World, way: str) -> None:
+    """What its Connection names stays behind, as it does with a Host; what it does not name is sent."""
+    stub = world.serve(OK)
+    for fields in (b"Connection: X-Own\r\nX-Own: mine\r\n", b"X-Own: mine\r\n"):
+        client = world.client(way)
+        client.send(client.request(version="1.0").replace(b"Host: ws.example.com\r\n", fields))
+        assert client.message().status == 200
+    assert [head.get("x-own") for head in stub.heads] == ["", "mine"]
+    assert [head.get("authorization") for head in stub.heads] == [BEARER, BEARER]
+
+
+@ways
 def test_chunks_are_taken_off_for_an_old_client(world: World, way: str) -> None:
     """HTTP/1.0 knows no chunks: the data comes without them, up to the end of the connection."""
     world.serve(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n")

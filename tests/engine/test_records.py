@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -333,6 +334,35 @@ def test_no_secret_in_what_connect_provokes(world: World, target: str) -> None:
     answer = client.message()
     assert (answer.status, SECRET in answer.raw.decode() + answer.body.decode()) == (400, False)
     assert [tunnel.status for tunnel in world.tunnels] == [400]
+
+
+@ways
+def test_no_secret_in_what_a_host_provokes(world: World, way: str) -> None:
+    """A name that holds the credential shows neither as what has no rule, nor as what was dialled; another one does."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        port = nobody.getsockname()[1]
+        for name in (SECRET, "plain"):
+            host = f"{name}.localhost"
+            client = world.client(way, f"{host}:{port}" if way == "plain" else host, port)
+            assert client.do(host=host).status == 502
+            if way != "plain":
+                assert client.do(host=HOST).status == 502  # a violation, whose text names both
+    shown = "".join(f"{record.reason} {record.upstream} {record.violations}" for record in world.exchanges)
+    for name in ("<secret ", "plain"):
+        assert f"no rule for {name}" in shown and f" {name}" in shown.replace("no rule for ", "")
+
+
+def test_no_secret_in_why_a_host_is_denied(make_world: Callable[..., World]) -> None:
+    """Neither where it is denied at CONNECT, nor in the open."""
+    world = make_world(network=NetworkSettings("strict", (HOST,)))
+    client = world.client("plain", f"{SECRET}.example.net")
+    assert client.do().status == 407
+    client.send(f"CONNECT {SECRET}.example.net:443 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert client.message().status == 407
+    (exchange,), (tunnel,) = world.exchanges, world.tunnels
+    assert exchange.deny_reason.startswith("Host not in allow list: <secret ")
+    assert tunnel.error is not None and tunnel.error.startswith("<secret ")
 
 
 def test_a_clock_that_is_put_back_changes_no_duration(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

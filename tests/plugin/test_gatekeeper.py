@@ -475,6 +475,91 @@ use("parent again")
     assert told.splitlines() == ["parent 1", "child 1", "parent again 1"]
 
 
+FORKED = """
+import os, socket, ssl, sys, warnings
+from pytest_gatekeeper import Gatekeeper, Origin
+warnings.simplefilter("ignore", DeprecationWarning)  # of os.fork, since Python 3.12
+UPGRADE = b"GET /s HTTP/1.1\\r\\nHost: api.example.com\\r\\nConnection: Upgrade\\r\\nUpgrade: websocket\\r\\n" \\
+    b"Sec-WebSocket-Version: 13\\r\\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\\r\\n\\r\\n"
+PING, PONG = b"\\x89\\x80\\0\\0\\0\\0", b"\\x8a\\0"
+
+def upgraded(proxy):
+    sock = proxy.ca.ssl_context().wrap_socket(proxy.connect("api.example.com"), server_hostname="api.example.com")
+    sock.sendall(UPGRADE)
+    head = b""
+    while not head.endswith(b"\\r\\n\\r\\n"):
+        head += sock.recv(1)
+    assert head.startswith(b"HTTP/1.1 101 "), head
+    return sock
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_that_closes_a_proxy_leaves_its_parents_alone() -> None:
+    """Its copies of proxy and stub end with it, and the parent's serve on: who is connected, and who comes."""
+    told = script(
+        FORKED
+        + """
+with Gatekeeper() as proxy, Origin() as origin:
+    origin.serve("api.example.com", proxy=proxy)
+    before = upgraded(proxy)
+    child = os.fork()
+    if child == 0:
+        before.close()
+        sys.exit(7)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    for sock in (before, upgraded(proxy)):
+        sock.sendall(PING)
+        print(sock.recv(2) == PONG)
+        sock.close()
+"""
+    )
+    assert told.split() == ["7", "True", "True"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_what_a_parent_closes_is_closed_while_its_child_lives() -> None:
+    """A forked child holds neither the connections that were open nor the ports; its own to the proxy is one."""
+    told = script(
+        FORKED
+        + """
+wait, go = os.pipe()
+ready, done = os.pipe()
+with Gatekeeper() as proxy, Origin() as origin:
+    origin.serve("api.example.com", proxy=proxy)
+    open_ones = [upgraded(proxy), socket.create_connection((origin.host, origin.port))]
+    child = os.fork()
+    if child == 0:
+        os.close(go)
+        for sock in open_ones:
+            sock.close()
+        upgraded(proxy).close()
+        os.write(done, b"x")
+        os.read(wait, 1)
+        os._exit(7)
+    ports = proxy.port, origin.port
+    os.read(ready, 1)
+    print(len(proxy.recorder.upgrades))
+for sock in open_ones:
+    sock.settimeout(20)
+    try:
+        print(sock.recv(1) == b"")
+    except (ConnectionError, ssl.SSLError):
+        print(True)
+for port in ports:
+    try:
+        socket.create_connection(("127.0.0.1", port), 20)
+    except ConnectionRefusedError:
+        print(True)
+os.close(go)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for sock in open_ones:
+    sock.close()
+"""
+    )
+    assert told.split() == ["2", *["True"] * 4, "7"]
+
+
 def test_a_program_may_end_with_open_proxies() -> None:
     """Nothing is waited for, nothing is printed, no file stays."""
     path = script("""

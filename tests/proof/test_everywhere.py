@@ -152,6 +152,15 @@ def trailer(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     return Seen("trailer X-Check", len("sum="))
 
 
+def extension(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
+    end = b"2;id=" + text + b"\r\nok\r\n0\r\n\r\n"
+    client, server = bench.asked(way, WEB, bench.head(way, WEB, fields=["Transfer-Encoding: chunked"], method="POST"))
+    server.until(b"\r\n\r\n")
+    relay(client, server, pieces(end, cuts(end)))
+    answered(client, server)
+    return Seen("chunk extension", len(";id="))
+
+
 # ------------------------------------------------------------------ what comes back
 
 
@@ -210,6 +219,12 @@ def answer_trailer(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
     end = b"0\r\nX-Check: sum=" + text + b"\r\n\r\n"
     answer_of(*asking(bench, way), b"Transfer-Encoding: chunked", [b"2\r\nok\r\n", *pieces(end, cuts(end))])
     return Seen("trailer X-Check", len("sum="))
+
+
+def answer_extension(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
+    end = b"2\r\nok\r\n0;id=" + text + b"\r\n\r\n"
+    answer_of(*asking(bench, way), b"Transfer-Encoding: chunked", pieces(end, cuts(end)))
+    return Seen("chunk extension", len(";id="))
 
 
 def coded(coding: str, code: Callable[[bytes], bytes]) -> Carrier:
@@ -296,11 +311,13 @@ def not_websocket(bench: Bench, way: Way, text: bytes, cuts: Cuts) -> Seen:
 
 UPSTREAM: dict[str, Carrier] = {
     "target": target, "header": header, "body": body, "chunked body": chunked, "gzip body": uploaded,
-    "trailer": trailer, "tunnel": not_websocket, **{f"message, {name}": framed(name, up=True) for name in FRAMINGS},
+    "trailer": trailer, "extension": extension,
+    "tunnel": not_websocket, **{f"message, {name}": framed(name, up=True) for name in FRAMINGS},
 }  # fmt: skip
 CLIENT: dict[str, Carrier] = {
     "reason": reason, "header": answer_header, "body": answer_body, "chunked body": answer_chunked,
-    "open body": answer_open, "trailer": answer_trailer, "gzip body": coded("gzip", gzip.compress),
+    "open body": answer_open, "trailer": answer_trailer, "extension": answer_extension,
+    "gzip body": coded("gzip", gzip.compress),
     "deflate body": coded("deflate", zlib.compress), "raw deflate body": coded("deflate", deflated),
     **{f"message, {name}": framed(name, up=False) for name in FRAMINGS},
 }  # fmt: skip

@@ -304,6 +304,47 @@ def test_only_certificates_are_written(tmp_path: Path) -> None:
     assert texts[paths[1]].startswith(texts[paths[0]])
 
 
+FROZEN = """
+import datetime
+real = datetime.datetime
+class Kind(type):
+    def __instancecheck__(self, thing):
+        return isinstance(thing, real)
+    def __subclasscheck__(self, kind):
+        return issubclass(kind, real)
+class Frozen(real, metaclass=Kind):  # what freezegun puts there
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2001, 2, 3, tzinfo=tz)
+datetime.datetime = Frozen
+"""
+SHAKE = """
+from pytest_gatekeeper._proxy.ca import CertificateAuthority
+from tests.proxy.conftest import shake
+authority, told = CertificateAuthority(), []
+for host in ("frozen.example.com", "thawed.example.com"):
+    shake(authority.ssl_context(), authority.tunnel_context(host), host)
+    told.append(str(datetime.datetime.now().year))
+    datetime.datetime = real
+print(*told)
+"""
+
+
+def test_a_test_may_stop_the_clock() -> None:
+    """Clients accept leaves that are made while the interpreter's date is another one, and after that."""
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FROZEN + SHAKE],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    before, after = found.stdout.split()
+    assert before == "2001" < after
+
+
 def test_the_files_go_with_the_process(tmp_path: Path) -> None:
     """They were there while it ran, and nothing is left of them."""
     told = live(tmp_path, TELL)

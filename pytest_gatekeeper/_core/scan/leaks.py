@@ -112,6 +112,10 @@ class LeakScan:
         if not self._clear(trailers):
             self._fields("client", "trailer", trailers)
 
+    def extensions(self, direction: Direction, data: bytes) -> None:
+        """Look at the chunk extensions of a body (RFC 9112 section 7.1.1), which are no part of what it means."""
+        self._report(direction, [Sighting("chunk extension", hit) for hit in self._watchlist.find_in(data)])
+
     def _clear(self, headers: Headers, text: str = "") -> bool:
         """Whether no text of a head holds anything."""
         if not self._watchlist:
