@@ -13,6 +13,7 @@ import logging
 import os
 import selectors
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -44,11 +45,23 @@ class _Poll(selectors.DefaultSelector):
         return super().select(timeout)
 
 
+class _Loop(asyncio.SelectorEventLoop):
+    """Goes by the system's time: a test may stop or move its interpreter's (freezegun), and no limit is over for that.
+
+    What asks the system by name of a clock is not among what such a library replaces.
+    """
+
+    if hasattr(time, "CLOCK_MONOTONIC"):
+
+        def time(self) -> float:
+            return time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 class LoopThread:
     """A daemon thread that runs an event loop."""
 
     def __init__(self) -> None:
-        self.loop: asyncio.AbstractEventLoop = asyncio.SelectorEventLoop(_Poll())
+        self.loop: asyncio.AbstractEventLoop = _Loop(_Poll())
         self.loop.set_exception_handler(_report)
         self._thread = threading.Thread(target=self._main, name="gatekeeper-proxy", daemon=True)
         self._thread.start()

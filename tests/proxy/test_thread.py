@@ -9,12 +9,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from pytest_gatekeeper._proxy.thread import LoopThread, proxy_thread
 from pytest_gatekeeper.errors import ProxyError
+from tests.conftest import SOON
 
 SECRET = "s3cret-value"
 TIMEOUT = 30.0
@@ -42,6 +44,23 @@ def test_work_runs_on_the_thread(loop_thread: LoopThread) -> None:
 
     assert loop_thread.run(work) == (loop_thread.ident, loop_thread.loop)
     assert loop_thread.ident != threading.get_ident()
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_MONOTONIC"), reason="the system has no clock of that name")
+@pytest.mark.parametrize("moved", [0.0, 1893456000.0])
+def test_a_test_may_move_its_interpreters_clock(
+    loop_thread: LoopThread, monkeypatch: pytest.MonkeyPatch, moved: float
+) -> None:
+    """No limit is over for that (freezegun does it), and those that are over end all the same."""
+
+    async def begin() -> asyncio.Task[None]:
+        return asyncio.ensure_future(asyncio.sleep(3600))
+
+    long = loop_thread.run(begin)
+    monkeypatch.setattr(time, "monotonic", lambda: moved)
+    loop_thread.run(lambda: asyncio.wait_for(asyncio.sleep(0.01), 3600))
+    assert not long.done()
+    assert abs(loop_thread.loop.time() - time.clock_gettime(time.CLOCK_MONOTONIC)) < SOON
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TimeoutError("its own"), asyncio.TimeoutError(), OSError(1, "x")])
