@@ -488,7 +488,9 @@ def upgraded(proxy):
     sock.sendall(UPGRADE)
     head = b""
     while not head.endswith(b"\\r\\n\\r\\n"):
-        head += sock.recv(1)
+        byte = sock.recv(1)
+        assert byte, head
+        head += byte
     assert head.startswith(b"HTTP/1.1 101 "), head
     return sock
 """
