@@ -6,8 +6,6 @@ tunnel may be opened is `_core.admission`'s decision, what goes through it is `e
 
 from __future__ import annotations
 
-import time
-
 from pytest_gatekeeper._core.admission import decide_connect
 from pytest_gatekeeper._core.hosts import is_address, same_host, split_authority
 from pytest_gatekeeper._core.model import Destination, Refused, RequestHead, Violation
@@ -45,7 +43,7 @@ def distrust(error: TlsFailure, sni: str | None) -> str:
 
 async def open_tunnel(connection: Connection, head: RequestHead) -> bool:
     """Answer a CONNECT; whether the connection goes on. Raises the stream's errors."""
-    began = time.monotonic()
+    began = connection.now()
     lease = connection.lease
     decision = decide_connect(head, lease.terms)
     if isinstance(decision, Refused):
@@ -54,7 +52,7 @@ async def open_tunnel(connection: Connection, head: RequestHead) -> bool:
     tunnel.status = 200
     connection.tunnel = tunnel
     connection.user_id = decision.user_id
-    connection.opening = time.monotonic() - began
+    connection.opening = connection.now() - began
     lease.tell(tunnel)
     await connection.stream.send(_ESTABLISHED)
     scheme = await _secure(connection, tunnel, decision.host)

@@ -6,6 +6,8 @@ hands each on; nothing is read, decided or told here.
 
 from __future__ import annotations
 
+import asyncio
+
 from pytest_gatekeeper._core.model import Destination
 from pytest_gatekeeper._core.records import Closed, Tunnel
 from pytest_gatekeeper._proxy.lease import Lease
@@ -31,6 +33,7 @@ class Connection:
         opening: how long opening the tunnel took (seconds), until its log line is written with the first request's.
         closed: what is going to end it.
         kept: alive after a request, so that silence may last.
+        now: the time by the loop's clock (seconds), which nobody puts forward or back.
     """
 
     def __init__(self, tcp: TcpStream, lease: Lease) -> None:
@@ -45,6 +48,7 @@ class Connection:
         self.opening: float | None = None
         self.closed: Closed = "client"
         self.kept = False
+        self.now = asyncio.get_running_loop().time
         self.watch = Watch(lease.limits.idle, self._activity, self.cut)
 
     def _activity(self) -> float:

@@ -81,7 +81,7 @@ def _record(
     record.headers = headers
     record.is_upgrade = bool(upgrade)
     record.started = time.time()
-    record.began = time.monotonic()
+    record.began = connection.now()
     record.tunnel = connection.tunnel
     if connection.tunnel is not None:
         connection.tunnel.exchanges.append(record)
@@ -130,7 +130,7 @@ def close(connection: Connection, record: Exchange, why: Closed, error: str | No
     if record.closed is None:
         if error is not None:
             record.error = connection.lease.redactor.blank(error)
-        record.duration = time.monotonic() - record.began
+        record.duration = connection.now() - record.began
         record.closed = why
         connection.lease.tell(record)
 
@@ -157,7 +157,7 @@ def log_exchange(trip: Trip, response_size: int | None) -> None:
             host=plan.destination.host,
             target=head.target,
             status=record.status or 0,
-            duration=time.monotonic() - record.began,
+            duration=connection.now() - record.began,
             proxy_type="http" if connection.destination is None else "connect",
             user_id=plan.user_id or connection.user_id,
             client_ip=connection.client_ip,
