@@ -15,6 +15,7 @@ from pytest_gatekeeper.recorder import Recorder
 
 VALUE = "s3cret-token-value"
 RULE = Rule("credentials[0]", "*.example.com", "Authorization", "api", Secret(VALUE), Secret(f"Bearer {VALUE}"))
+OTHER = Rule("credentials[1]", "other.example.net", "X-Key", "other", Secret("an0ther-value"), Secret("an0ther-value"))
 
 
 def exchange(id: int = 1, host: str = "api.example.com", target: str = "/v1", upgrade: bool = False) -> Exchange:
@@ -32,7 +33,7 @@ def carrier(id: int = 1, host: str = "api.example.com", upgrade: bool = False) -
 
 
 def recorder(*records: Exchange | Tunnel | Leak | Bypass | Late | LogLine) -> Recorder:
-    made = Recorder([RULE])
+    made = Recorder([RULE, OTHER])
     for record in records:
         made.accept(record)
     return made
@@ -91,7 +92,7 @@ class TestAccept:
 
     def test_rules(self) -> None:
         """A refreshed rule takes the place of the old one; one that is gone is remembered."""
-        seen = recorder()
+        seen = Recorder([RULE])
         fresh = Rule(RULE.id, RULE.pattern, RULE.header, RULE.grant, Secret("new"), Secret("Bearer new"))
         added = Rule("added[0]", "x.org", "X-Key", "", Secret("k"), Secret("k"))
         seen.set_rules([fresh])

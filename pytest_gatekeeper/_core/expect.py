@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NoReturn
 
-from pytest_gatekeeper._core.nearest import nearest_traffic, unreached, why_not
+from pytest_gatekeeper._core.nearest import known_grants, nearest_traffic, unreached, why_not
 from pytest_gatekeeper._core.query import HostPattern, Traffic, Wanted
 from pytest_gatekeeper._core.records import Exchange, Tunnel
 from pytest_gatekeeper._core.scan.needles import SHORTEST
@@ -43,6 +43,15 @@ def _need_traffic(scene: Scene, expected: str) -> None:
     __tracebackhide__ = True
     if not scene.exchanges:
         _fail("this proves nothing: there was no exchange", expected, nearest_traffic(Traffic(), scene), scene)
+
+
+def _need_grants(scene: Scene, expected: str, grants: Iterable[str]) -> None:
+    """Fail for a grant that no rule has, and nothing carried: that it did not go somewhere proves nothing."""
+    __tracebackhide__ = True
+    known = {*scene.grants, *(grant for exchange in scene.exchanges for grant in _grants(exchange))}
+    for grant in grants:
+        if grant not in known:
+            _fail(f"this proves nothing: no rule has the grant {grant!r}", expected, known_grants(grant, scene), scene)
 
 
 def _unreached(exchange: Exchange) -> bool:
@@ -98,6 +107,7 @@ def not_injected(scene: Scene, traffic: Traffic, wanted: Wanted) -> tuple[Exchan
     if not matched:
         problem = f"this proves nothing: there was {traffic.counted(0)}"
         _fail(problem, expected, nearest_traffic(traffic, scene), scene)
+    _need_grants(scene, expected, () if wanted.grant is None else (wanted.grant,))
     if got:
         _fail(f"{len(got)} of {traffic.counted(len(matched))} got {wanted}", expected, "", scene, got)
     _need_sent(scene, expected, _undecided, traffic)
@@ -119,6 +129,8 @@ def upgraded(
     if not switched:
         miss = sentence(describe(asked[-1], scene.blank))
         _fail(f"{traffic.counted(0)} was answered 101", expected, miss, scene, asked)
+    if with_credential is False and wanted.grant is not None:
+        _need_grants(scene, expected, (wanted.grant,))
     if not found:
         miss = why_not(switched[-1], wanted, scene) if with_credential else ""
         _fail(f"{traffic.counted(0)} was answered 101{condition}", expected, miss, scene, switched)
@@ -173,6 +185,7 @@ def scope(scene: Scene, listed: Mapping[str, str | Iterable[str]]) -> tuple[Exch
     if problems:
         miss = unreached(missing[0][1], missing[0][0], scene) if missing else ""
         _fail("\n".join(problems), expected, miss, scene, [exchange for _, exchange in strays])
+    _need_grants(scene, expected, (grant for grant, hosts in patterns.items() if not hosts))
     _need_sent(scene, expected, _undecided)
     return tuple(dict.fromkeys(exchange for grant, exchange in carried if grant in patterns))
 

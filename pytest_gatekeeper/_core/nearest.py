@@ -11,7 +11,7 @@ from pytest_gatekeeper._core.query import HostPattern, Traffic, Wanted
 from pytest_gatekeeper._core.records import Exchange
 from pytest_gatekeeper._core.telling import Scene, Traced, describe, is_telling, numbered, plain, sentence, tell_bypass
 
-__all__ = ["nearest_traffic", "unreached", "why_not"]
+__all__ = ["known_grants", "nearest_traffic", "unreached", "why_not"]
 
 _HOSTS = 8
 _SIMILAR = 0.6
@@ -107,9 +107,22 @@ def unreached(pattern: str, grant: str, scene: Scene) -> str:
     return nearest_traffic(traffic, scene) + _unknown_grant(grant, scene)
 
 
+def known_grants(grant: str, scene: Scene) -> str:
+    """Which grants there are, and which one was probably meant by one that there is not; "" without any."""
+    from difflib import get_close_matches  # for a mistake alone
+
+    there = _grants(scene)
+    close = get_close_matches(grant, filter(None, scene.grants), 1)
+    return sentence(f"did you mean {close[0]!r}? T{there[1:]}" if close else there) if there else ""
+
+
 def _unknown_grant(grant: str | None, scene: Scene) -> str:
     if not grant or grant in scene.grants:
         return ""
+    there = _grants(scene)
+    return f" No rule has the grant {grant!r}{there and f'; {there}'}."
+
+
+def _grants(scene: Scene) -> str:
     known = [grant for grant in dict.fromkeys(scene.grants) if grant]
-    there = f"; there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}" if known else ""
-    return f" No rule has the grant {grant!r}{there}."
+    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}" if known else ""

@@ -26,6 +26,7 @@ __all__ = ["Listener", "stop_listening"]
 
 BACKLOG = 1024
 SETTLE_LIMIT = 0.25  # seconds for connections that are being accepted when a holder changes
+SETTLE_TURNS = 50  # of the loop at least, where the machine has no time; it polls in every ninth (see `thread`)
 LATE_LIMIT = 2.0  # seconds that a connection without a holder may take
 MAX_LATE = 1000  # that are remembered
 _LATE = (
@@ -101,11 +102,13 @@ class Listener:
         """Take in every connection that is there by now, so that it counts for whoever holds the port now."""
         if self._server is None:
             return
-        end = asyncio.get_running_loop().time() + SETTLE_LIMIT
-        turns = 0
-        while turns < 3 and asyncio.get_running_loop().time() < end:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SETTLE_LIMIT
+        turns = quiet = 0
+        while quiet < 3 and (turns < SETTLE_TURNS or loop.time() < end):
             waiting = self._in_flight > 0 or _readable(self._socket)
-            turns = 0 if waiting else turns + 1  # one turn from being accepted to being made, one more to be sure
+            quiet = 0 if waiting else quiet + 1  # one turn from being accepted to being made, one more to be sure
+            turns += 1
             await asyncio.sleep(0)
 
     # ---- connections

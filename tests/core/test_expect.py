@@ -154,6 +154,23 @@ class TestNotInjected:
             f"Expected: there is at least one exchange to api.example.com, and none gets a credential.\n{SILENCE}"
         )
 
+    def test_vacuous_by_a_grant_that_no_rule_has(self) -> None:
+        """It could not be given to anybody; the grant of a rule, or one that was carried, could."""
+        assert text_of(lambda: expect.not_injected(scene(carrier()), API, Wanted(grant="apj"))) == (
+            "this proves nothing: no rule has the grant 'apj'\n"
+            "Expected: there is at least one exchange to api.example.com, and none gets a credential (grant 'apj').\n"
+            "Nearest miss: did you mean 'api'? There are 'api', 'ws'.\n"
+            f"What happened:\n   {CARRIER_ROW}"
+        )
+        past = carrier(grant="past")
+        text = text_of(lambda: expect.not_injected(scene(past), API, Wanted(grant="past")))
+        assert text.startswith("1 of 1 exchange to api.example.com got a credential")
+        with pytest.raises(AssertionError, match="no rule has the grant 'apj'"):
+            expect.upgraded(scene(upgrade()), SOCKET, Wanted(grant="apj"), False, None)
+        with pytest.raises(AssertionError, match="no rule has the grant 'apj'"):
+            expect.scope(scene(upgrade()), {"ws": "ws.example.com", "apj": []})
+        assert expect.scope(scene(upgrade()), {"ws": "ws.example.com", "api": []})
+
     def test_vacuous_beside_other_traffic(self) -> None:
         """Traffic to another host proves nothing either."""
         text = text_of(lambda: expect.not_injected(scene(plain("api.exmaple.com")), API, Wanted()))

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_gatekeeper import Gatekeeper, Origin
+from pytest_gatekeeper._proxy import listener as listener_module
+from pytest_gatekeeper._proxy.thread import proxy_thread
 from pytest_gatekeeper.gatekeeper import Listener, open_listener
 
 ROUNDS = 40
@@ -54,3 +56,19 @@ def test_what_is_sent_to_the_next_holder_reaches_it(listener: Listener) -> None:
                 sock.sendall(b"GET http://api.example.com/ HTTP/1.1\r\nHost: api.example.com\r\n\r\n")
                 assert sock.recv(65536).startswith(b"HTTP/1.1 200 ")
             assert [exchange.path for exchange in second.recorder.exchanges] == ["/"]
+
+
+def test_a_starved_loop_takes_in_what_came_before(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was connected belongs to whoever held the port, also where the time for taking it in is over at once."""
+    monkeypatch.setattr(listener_module, "SETTLE_LIMIT", 0.0)
+    with Gatekeeper(listener=listener) as first, contextlib.ExitStack() as stack:
+
+        async def connect_and_release() -> None:
+            for _ in range(CLIENTS):  # in one turn of the loop, which cannot accept any of them meanwhile
+                stack.enter_context(socket.create_connection((listener.host, listener.port), 10))
+            assert first._lease is not None
+            await listener._inner.release(first._lease)
+
+        proxy_thread().run(connect_and_release)
+        with Gatekeeper(listener=listener) as second:
+            assert (first.recorder.late, second.recorder.late) == ((), ())
