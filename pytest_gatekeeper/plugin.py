@@ -128,7 +128,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
     return result
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # after all others have had their say
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -136,6 +136,7 @@ def pytest_runtest_makereport(
     made = yield
     run = item.config.stash[RUN]
     stop_where_unfetched(run, item.session, call)
+    judge.insist(run, call, made)
     report.add_section(run, made)
     if call.when == "teardown":
         xdist.put(made, run)

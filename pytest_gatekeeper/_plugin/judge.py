@@ -16,7 +16,7 @@ from pytest_gatekeeper._plugin.marker import said_fail_on
 if TYPE_CHECKING:
     from pytest_gatekeeper._plugin.session import Run
 
-__all__ = ["add_properties", "judge_run", "judge_test"]
+__all__ = ["add_properties", "insist", "judge_run", "judge_test"]
 
 _INJECTED, _LEAKS = "gatekeeper.injected", "gatekeeper.leaks"
 
@@ -44,7 +44,15 @@ def judge_test(run: Run, item: pytest.Item) -> None:
             found.extend(mine)
             words = words or fail_on
     if found:
-        raise pytest.fail.Exception(tell_findings(found, words), pytrace=False)
+        run.failure = pytest.fail.Exception(tell_findings(found, words), pytrace=False)
+        raise run.failure
+
+
+def insist(run: Run, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Have a finding fail a test also where it is marked `xfail`, which is about failures of its own."""
+    if call.excinfo is not None and call.excinfo.value is run.failure and hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        del report.wasxfail
 
 
 def judge_run(run: Run, session: pytest.Session) -> None:

@@ -43,6 +43,7 @@ class Run:
         test: the running test's name, "" between tests.
         followers: of the recorders that the running test may have filled.
         taken: what was taken from them so far.
+        failure: by which what was found failed the latest test that it failed.
         verdict: the line on rules that no test used, once the run has ended.
         reports, report_errors: files that were written, and what was wrong with others.
         unfetched: the latest error of the factory for a secret that had to be real.
@@ -61,6 +62,7 @@ class Run:
         self.reports: list[Path] = []
         self.report_errors: list[str] = []
         self.unfetched: Exception | None = None
+        self.failure: BaseException | None = None
         self.warned = {str(finding) for finding in config.findings} if config is not None else set()
         self.fingerprint_key = ""
         self._wide: list[Follower] = []  # of the factory's proxies

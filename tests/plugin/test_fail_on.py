@@ -114,6 +114,18 @@ def one_test(kind: str, marker: str = "") -> str:
 # ------------------------------------------------------------------ per test
 
 
+@pytest.mark.parametrize("body", ["", "    assert False\n"], ids=["that passes", "that fails as expected"])
+@pytest.mark.parametrize("kind", ["leak", "echo"])
+def test_xfail_hides_no_finding(pytester: pytest.Pytester, kind: str, body: str) -> None:
+    """The mark is about the test's own failure: a leak is an error all the same; what is none changes nothing."""
+    pytester.makepyfile(one_test(kind, "@pytest.mark.xfail") + body)
+    done = run(pytester)
+    expected = {"xpassed": 1} if not body else {"xfailed": 1}
+    done.assert_outcomes(**expected, errors=int(kind == "leak"))
+    assert done.ret == (pytest.ExitCode.TESTS_FAILED if kind == "leak" else pytest.ExitCode.OK)
+    assert ("gatekeeper: 1 leak in this test" in done.stdout.str()) is (kind == "leak")
+
+
 def test_a_violation_fails_its_test(pytester: pytest.Pytester) -> None:
     """By default, as an error at teardown with the whole text; the next test is clean, and no value is shown."""
     pytester.makepyfile(VIOLATION % "evil.example.com")

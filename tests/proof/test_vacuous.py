@@ -28,7 +28,7 @@ NEGATIVE: dict[str, Check] = {
     "not_injected": lambda recorder: recorder.assert_not_injected(),
     "not_injected host": lambda recorder: recorder.assert_not_injected(WEB),
     "not_injected path": lambda recorder: recorder.assert_not_injected(WEB, path="/*", method="GET"),
-    "not_injected grant": lambda recorder: recorder.assert_not_injected(grant="never"),
+    "not_injected grant": lambda recorder: recorder.assert_not_injected(grant="api"),
     "not_injected upgrade": lambda recorder: recorder.assert_not_injected(WEB, upgrade=True),
     "no_leaks": lambda recorder: recorder.assert_no_leaks(),
     "no_leaks client": lambda recorder: recorder.assert_no_leaks("client"),
