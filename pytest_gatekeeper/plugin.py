@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_gatekeeper._plugin import environ, judge, marker, options, report, xdist
-from pytest_gatekeeper._plugin.session import RUN, begin, check_sources, factory, hold, stop_where_unfetched
+from pytest_gatekeeper._plugin.proxies import factory, hold, stop_where_unfetched
+from pytest_gatekeeper._plugin.session import RUN, begin, check_sources
 
 if TYPE_CHECKING:
     from pytest_gatekeeper._proxy.ca import CertificateAuthority

@@ -1,7 +1,7 @@
 """Which configuration a proxy gets: what a fixture, a marker or the factory gave, with the policy that these ask for.
 
 A path is read here; what is wrong is a ConfigError, of what has no effect a ConfigWarning tells. Making the proxy is
-`session`'s.
+`proxies`' matter.
 """
 
 from __future__ import annotations
