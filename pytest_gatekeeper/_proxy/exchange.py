@@ -148,7 +148,9 @@ class _Carrier:
             raise Failed(str(error)) from None
         except StreamCut as error:
             raise Failed(str(error), closed=error.why) from None
-        record.upstream = shown(upstream.address)
+        if upstream.told is None:
+            upstream.told = shown(upstream.address)
+        record.upstream = upstream.told
         record.upstream_verified = upstream.target.verified
         return upstream
 

@@ -105,7 +105,9 @@ class Lease:
 
         Short secrets are not, since names like `api` are found in any host.
         """
-        return self.redactor.blank(host) if self.watchlist.suspects(host.encode("latin-1", "replace")) else host
+        if not host or not self.watchlist.suspects(host.encode("latin-1", "replace")):
+            return host
+        return self.redactor.blank(host)
 
     def suspects(self, raw: bytes) -> bool:
         """Whether a message head, as it came, may hold a secret: looked at once, instead of field by field.

@@ -41,7 +41,8 @@ def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, cl
     """
     record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade, clear=clear)
     record.reason = connection.lease.shown(plan.reason)  # names the host, which a CONNECT may have brought
-    record.violations = _blanked(connection, plan.violations)
+    if plan.violations:
+        record.violations = _blanked(connection, plan.violations)
     record.request_id = plan.request_id if clear else connection.lease.redactor.blank(plan.request_id)
     return record
 

@@ -45,6 +45,7 @@ class Upstream:
         tcp: below it.
         target: what was dialled.
         address: `host:port` of the target.
+        told: the same as it may be told, None before it was.
         cleartext: whether what is sent can be read on the way: no TLS, and not loopback.
         used: whether it has served a request before.
     """
@@ -54,6 +55,7 @@ class Upstream:
         self.tcp = tcp
         self.target = target
         self.address = target.address
+        self.told: str | None = None
         self.cleartext = target.context is None and not is_loopback(tcp.peer[0])
         self.used = False
 
