@@ -83,6 +83,7 @@ class LoopThread:
 
     def _wind_up(self) -> None:
         """Let what still runs clean up, for a second at most: a task left over would be reported when it goes."""
+        self.loop.run_until_complete(_turns())
         tasks = asyncio.all_tasks(self.loop)
         for task in tasks:
             task.cancel()
@@ -126,6 +127,12 @@ def proxy_thread() -> LoopThread:
             _current = os.getpid(), LoopThread()
             atexit.register(_current[1].stop)
         return _current[1]
+
+
+async def _turns() -> None:
+    """What has been accepted becomes a connection, and the task that serves it begins: that closes it when it ends."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def _keep_pages() -> None:

@@ -562,6 +562,27 @@ for sock in open_ones:
     assert told.split() == ["2", *["True"] * 4, "7"]
 
 
+def test_a_program_may_end_while_a_connection_comes_in() -> None:
+    """One that has been accepted and is not yet served is closed as well: nothing is printed."""
+    script("""
+import socket
+from pytest_gatekeeper import Gatekeeper
+from pytest_gatekeeper._proxy import thread
+thread._Poll.SKIPPED = thread._Poll._left = 0  # it polls in each turn
+proxy = Gatekeeper()
+proxy.start()
+loop, clients = thread.proxy_thread().loop, []
+
+def connect_and_end():
+    clients.append(socket.create_connection((proxy.host, proxy.port)))
+    loop.call_soon(loop.stop)  # in the next turn, which accepts it, too
+
+loop.call_soon_threadsafe(connect_and_end)
+thread.proxy_thread()._thread.join(30)
+clients[0].close()
+""")
+
+
 def test_a_program_may_end_with_open_proxies() -> None:
     """Nothing is waited for, nothing is printed, no file stays."""
     path = script("""
