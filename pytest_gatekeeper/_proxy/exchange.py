@@ -170,7 +170,7 @@ class _Carrier:
                 raise _unreadable(error) from None
             except OSError as error:
                 raise _client_broke(error) from None
-            self._seen(first)
+            look(self._body_scan, body, first)
         upstream.stream.write(request_bytes(trip.plan.head) + first)
         record.request_size = body.size
         record.injections = trip.plan.injections
@@ -189,7 +189,7 @@ class _Carrier:
 
         def count(data: bytes) -> None:
             record.request_size = body.size
-            self._seen(data)
+            look(self._body_scan, body, data)
             if self._waiting:  # the upstream has been given something to wait for
                 self._due = asyncio.get_running_loop().time() + self._limit
                 self._bound(upstream)
@@ -204,15 +204,6 @@ class _Carrier:
         except BodyError as error:
             self._upload_failure = _unreadable(error)
             upstream.stream.abort(StreamCut("client"))
-
-    def _seen(self, data: bytes) -> None:
-        """Have a piece of the request's body looked at for secrets, before it is sent."""
-        trip = self._trip
-        look(self._body_scan, trip.body, data)
-        if trip.scan is not None and trip.body.extensions:
-            trip.scan.extensions("upstream", trip.body.extensions)
-        if trip.scan is not None and trip.body.done and trip.body.trailers:
-            trip.scan.request_trailers(trip.body.trailers)
 
     def _may_repeat(self, upstream: Upstream, error: OSError) -> bool:
         """Whether a request can be sent again: a kept connection had ended before it, and no answer had begun."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pytest_gatekeeper._core.framing import Body, BodyError, OpenBody, response_body
 from pytest_gatekeeper._core.headers import returned
 from pytest_gatekeeper._core.model import Headers, ResponseHead
-from pytest_gatekeeper._core.scan.leaks import StreamScan
+from pytest_gatekeeper._core.scan.leaks import BodyScan
 from pytest_gatekeeper._proxy import notes
 from pytest_gatekeeper._proxy.relay import Broken, Incomplete, look, payload, piece, relay_body
 from pytest_gatekeeper._proxy.trip import Failed, Trip
@@ -37,7 +37,7 @@ async def pass_on(trip: Trip, upstream: Upstream, response: ResponseHead, *, cle
         body = response_body(response, head.method)
         dechunk = head.version == "1.0" and body.declared is None and not (body.done or isinstance(body, OpenBody))
         body_scan = trip.scan.response_body(response.headers) if trip.scan and not body.done else None
-        first = _first(trip, upstream, body, body_scan, payload_only=dechunk)
+        first = _first(upstream, body, body_scan, payload_only=dechunk)
     except BodyError as error:
         raise Failed(f"{trip.host} sent an answer that cannot be used: {error}.") from None
     keep = trip.body.done and not (trip.plan.close or dechunk or isinstance(body, OpenBody))
@@ -53,7 +53,7 @@ async def pass_on(trip: Trip, upstream: Upstream, response: ResponseHead, *, cle
     return keep
 
 
-def _first(trip: Trip, upstream: Upstream, body: Body, body_scan: StreamScan | None, *, payload_only: bool) -> bytes:
+def _first(upstream: Upstream, body: Body, body_scan: BodyScan | None, *, payload_only: bool) -> bytes:
     """What of the body has come with the head, so that a short answer goes out in one piece. Raises BodyError."""
     try:
         data = b"" if body.done else upstream.stream.take()
@@ -61,17 +61,8 @@ def _first(trip: Trip, upstream: Upstream, body: Body, body_scan: StreamScan | N
         return b""  # it comes again at the next read
     if data:
         data = piece(upstream.stream, body, data)
-        _seen(trip, body, body_scan, data)
+        look(body_scan, body, data)
     return payload(body, data) if payload_only else data
-
-
-def _seen(trip: Trip, body: Body, body_scan: StreamScan | None, data: bytes) -> None:
-    """Have a piece of the answer's body looked at for secrets, before it is sent."""
-    look(body_scan, body, data)
-    if trip.scan is not None and body.extensions:
-        trip.scan.extensions("client", body.extensions)
-    if trip.scan is not None and body.done and body.trailers:
-        trip.scan.response_trailers(body.trailers)
 
 
 def _fields(trip: Trip, response: ResponseHead, *, keep: bool, dechunk: bool) -> Headers:
@@ -102,14 +93,12 @@ def _tell(trip: Trip, response: ResponseHead, fields: Headers, body: Body, *, cl
         connection.lease.tell(record)
 
 
-async def _rest(
-    trip: Trip, upstream: Upstream, body: Body, body_scan: StreamScan | None, *, payload_only: bool
-) -> None:
+async def _rest(trip: Trip, upstream: Upstream, body: Body, body_scan: BodyScan | None, *, payload_only: bool) -> None:
     record = trip.record
 
     def count(data: bytes) -> None:
         record.response_size = body.size
-        _seen(trip, body, body_scan, data)
+        look(body_scan, body, data)
         if body.done:
             _settle(trip)
 

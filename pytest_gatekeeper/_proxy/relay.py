@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from pytest_gatekeeper._core.framing import Body, BodyError
-from pytest_gatekeeper._core.scan.leaks import StreamScan
+from pytest_gatekeeper._core.scan.leaks import BodyScan
 from pytest_gatekeeper._proxy.stream import Stream
 
 __all__ = ["Broken", "Incomplete", "Side", "discard", "look", "payload", "piece", "relay_body", "splice"]
@@ -114,15 +114,20 @@ def discard(source: Stream, body: Body) -> bool:
     return True
 
 
-def look(scan: StreamScan | None, body: Body, data: bytes) -> None:
-    """Have the data bytes of the piece that was counted last looked at."""
-    if scan is not None:
-        spans = body.payload()
-        if len(spans) == 1:
-            start, end = spans[0]
-            scan.feed(memoryview(data)[start:end])
-        elif spans:
-            scan.feed(b"".join([data[start:end] for start, end in spans]))
+def look(scan: BodyScan | None, body: Body, data: bytes) -> None:
+    """Have the piece that was counted last looked at for secrets: its data, its chunk extensions, its trailers."""
+    if scan is None:
+        return
+    spans = body.payload()
+    if len(spans) == 1:
+        start, end = spans[0]
+        scan.data.feed(memoryview(data)[start:end])
+    elif spans:
+        scan.data.feed(b"".join([data[start:end] for start, end in spans]))
+    if extensions := body.extensions:
+        scan.extensions(extensions)
+    if body.done and body.trailers:
+        scan.trailers(body.trailers)
 
 
 def payload(body: Body, data: bytes) -> bytes:

@@ -110,7 +110,7 @@ def test_bodies(form: str, coding: str, sent: bool) -> None:
     headers = (("Content-Encoding", coding.partition(",")[0]),)
 
     def make(scan: LeakScan) -> StreamScan:
-        return scan.request_body(headers) if sent else scan.response_body(headers)
+        return (scan.request_body(headers) if sent else scan.response_body(headers)).data
 
     expected = ("upstream" if sent else "client", "body", len(BEFORE), 1)
     everywhere(make, CODINGS[coding](BEFORE + FORMS[form] + AFTER), [expected])

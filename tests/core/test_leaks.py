@@ -87,14 +87,14 @@ def in_header(scene: Scene, text: str) -> None:
 
 
 def in_body(scene: Scene, text: str) -> None:
-    watch = scene.scan.request_body(())
+    watch = scene.scan.request_body(()).data
     for char in f"/?q={text}.":
         watch.feed(char.encode())
 
 
 def in_coded_body(scene: Scene, text: str) -> None:
     body = gzip.compress(f"/?q={text}.".encode())
-    watch = scene.scan.request_body((("Content-Encoding", "gzip"),))
+    watch = scene.scan.request_body((("Content-Encoding", "gzip"),)).data
     for at in range(0, len(body), 5):
         watch.feed(memoryview(body)[at : at + 5])
 
@@ -124,7 +124,7 @@ def in_answer_reason(scene: Scene, text: str) -> None:
 
 
 def in_answer_body(scene: Scene, text: str) -> None:
-    watch = scene.scan.response_body((("Content-Encoding", "gzip"),))
+    watch = scene.scan.response_body((("Content-Encoding", "gzip"),)).data
     watch.feed(gzip.compress(b"0123456789" + text.encode()))
 
 
@@ -234,7 +234,7 @@ def test_one_leak_a_place_and_secret_with_a_count() -> None:
     scene.scan.request_head(
         request(("X-A", f"{VALUE} {VALUE}"), ("x-b", OTHER), ("X-A", f"{OTHER} {VALUE}"), target=f"/{VALUE}")
     )
-    watch = scene.scan.request_body(())
+    watch = scene.scan.request_body(()).data
     for _ in range(3):
         watch.feed(f"..{VALUE}".encode() * 2)
     watch.feed(b"and nothing else")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pytest_gatekeeper._core.headers import value_of
 from pytest_gatekeeper._core.model import Headers, Injection, RequestHead, ResponseHead, Rule
@@ -20,7 +20,7 @@ from pytest_gatekeeper._core.scan.frames import TUNNEL, Sighting, WebSocketProbe
 from pytest_gatekeeper._core.scan.inflate import CodedProbe, body_probe
 from pytest_gatekeeper._core.scan.watchlist import Hit, Probe, Watched, Watchlist
 
-__all__ = ["Direction", "LeakScan", "StreamScan"]
+__all__ = ["BodyScan", "Direction", "LeakScan", "StreamScan"]
 
 Direction = Literal["upstream", "client"]
 """Whom the bytes were for: `upstream` got what the client sent, `client` what came back."""
@@ -47,6 +47,14 @@ class StreamScan:
         seen = self._feed(data)
         if seen:
             self._report(seen)
+
+
+class BodyScan(NamedTuple):
+    """Looks at one body: at its data, and at what a chunked one has beside them. Made by `LeakScan`."""
+
+    data: StreamScan
+    extensions: Callable[[bytes], None]
+    trailers: Callable[[Headers], None]
 
 
 class LeakScan:
@@ -134,14 +142,16 @@ class LeakScan:
 
     # ------------------------------------------------------------------ streams
 
-    def request_body(self, headers: Headers) -> StreamScan:
+    def request_body(self, headers: Headers) -> BodyScan:
         """What looks at the request's body: feed it the data bytes, framing left out. `headers` are the request's."""
         probe = body_probe(self._watchlist, headers, partial(self._unscanned, "body"))
-        return self._stream("upstream", _placed("body", probe))
+        data = self._stream("upstream", _placed("body", probe))
+        return BodyScan(data, partial(self.extensions, "upstream"), self.request_trailers)
 
-    def response_body(self, headers: Headers) -> StreamScan:
+    def response_body(self, headers: Headers) -> BodyScan:
         """What looks at the answer's body: feed it the data bytes, framing left out. `headers` are the answer's."""
-        return self._stream("client", _placed("body", body_probe(self._watchlist, headers)))
+        data = self._stream("client", _placed("body", body_probe(self._watchlist, headers)))
+        return BodyScan(data, partial(self.extensions, "client"), self.response_trailers)
 
     def upgraded(self, head: ResponseHead) -> tuple[StreamScan, StreamScan]:
         """What looks at what follows a 101: at what the client sends, and at what the upstream does."""
