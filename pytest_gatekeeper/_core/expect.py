@@ -45,12 +45,11 @@ def _need_traffic(scene: Scene, expected: str) -> None:
         _fail("this proves nothing: there was no exchange", expected, nearest_traffic(Traffic(), scene), scene)
 
 
-def _need_grants(scene: Scene, expected: str, grants: Iterable[str]) -> None:
+def _need_grants(scene: Scene, expected: str, grants: Iterable[str | None]) -> None:
     """Fail for a grant that no rule has, and nothing carried: that it did not go somewhere proves nothing."""
     __tracebackhide__ = True
-    known = {*scene.grants, *(grant for exchange in scene.exchanges for grant in _grants(exchange))}
     for grant in grants:
-        if grant not in known:
+        if grant not in (None, *scene.grants) and not any(grant in _grants(e) for e in scene.exchanges):
             _fail(f"this proves nothing: no rule has the grant {grant!r}", expected, known_grants(grant, scene), scene)
 
 
@@ -107,7 +106,7 @@ def not_injected(scene: Scene, traffic: Traffic, wanted: Wanted) -> tuple[Exchan
     if not matched:
         problem = f"this proves nothing: there was {traffic.counted(0)}"
         _fail(problem, expected, nearest_traffic(traffic, scene), scene)
-    _need_grants(scene, expected, () if wanted.grant is None else (wanted.grant,))
+    _need_grants(scene, expected, (wanted.grant,))
     if got:
         _fail(f"{len(got)} of {traffic.counted(len(matched))} got {wanted}", expected, "", scene, got)
     _need_sent(scene, expected, _undecided, traffic)
@@ -129,7 +128,7 @@ def upgraded(
     if not switched:
         miss = sentence(describe(asked[-1], scene.blank))
         _fail(f"{traffic.counted(0)} was answered 101", expected, miss, scene, asked)
-    if with_credential is False and wanted.grant is not None:
+    if with_credential is False:
         _need_grants(scene, expected, (wanted.grant,))
     if not found:
         miss = why_not(switched[-1], wanted, scene) if with_credential else ""

@@ -107,22 +107,21 @@ def unreached(pattern: str, grant: str, scene: Scene) -> str:
     return nearest_traffic(traffic, scene) + _unknown_grant(grant, scene)
 
 
-def known_grants(grant: str, scene: Scene) -> str:
+def known_grants(grant: str | None, scene: Scene) -> str:
     """Which grants there are, and which one was probably meant by one that there is not; "" without any."""
     from difflib import get_close_matches  # for a mistake alone
 
-    there = _grants(scene)
-    close = get_close_matches(grant, filter(None, scene.grants), 1)
-    return sentence(f"did you mean {close[0]!r}? T{there[1:]}" if close else there) if there else ""
+    close = get_close_matches(grant or "", filter(None, scene.grants), 1)
+    return f"did you mean {close[0]!r}? {_grants(scene, 'There')}." if close else _grants(scene, "there", ".")
 
 
 def _unknown_grant(grant: str | None, scene: Scene) -> str:
     if not grant or grant in scene.grants:
         return ""
-    there = _grants(scene)
-    return f" No rule has the grant {grant!r}{there and f'; {there}'}."
+    return f" No rule has the grant {grant!r}{_grants(scene, '; there')}."
 
 
-def _grants(scene: Scene) -> str:
+def _grants(scene: Scene, there: str, end: str = "") -> str:
+    """The grants of the rules, introduced by `there`; "" without any."""
     known = [grant for grant in dict.fromkeys(scene.grants) if grant]
-    return f"there {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}" if known else ""
+    return f"{there} {'is' if len(known) == 1 else 'are'} {', '.join(map(repr, known))}{end}" if known else ""
