@@ -144,7 +144,7 @@ class _Carrier:
         except Unreachable as error:
             record.upstream = shown(error.address) or None
             if error.violation is not None:
-                record.violations += (error.violation._replace(text=shown(error.violation.text)),)
+                record.violations += notes.blanked(self._trip.connection, (error.violation,))
             raise Failed(str(error)) from None
         except StreamCut as error:
             raise Failed(str(error), closed=error.why) from None

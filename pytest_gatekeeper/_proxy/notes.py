@@ -27,7 +27,7 @@ from pytest_gatekeeper._core.records import Closed, Exchange
 from pytest_gatekeeper._proxy.connection import Connection
 from pytest_gatekeeper._proxy.trip import Trip
 
-__all__ = ["close", "log_exchange", "log_refusal", "note_forward", "note_refused", "note_response"]
+__all__ = ["blanked", "close", "log_exchange", "log_refusal", "note_forward", "note_refused", "note_response"]
 
 
 def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, clear: bool) -> Exchange:
@@ -42,7 +42,7 @@ def note_forward(connection: Connection, head: RequestHead, plan: Forward, *, cl
     record = _record(connection, head, plan.destination, plan.head.target, plan.upgrade, clear=clear)
     record.reason = connection.lease.shown(plan.reason)  # names the host, which a CONNECT may have brought
     if plan.violations:
-        record.violations = _blanked(connection, plan.violations)
+        record.violations = blanked(connection, plan.violations)
     record.request_id = plan.request_id if clear else connection.lease.redactor.blank(plan.request_id)
     return record
 
@@ -57,7 +57,7 @@ def note_refused(connection: Connection, head: RequestHead, refused: Refused, re
     record.denied = bool(refused.deny_reason)
     record.deny_reason = connection.lease.shown(refused.deny_reason)
     record.reason = "" if record.denied else connection.lease.shown(refused.body.strip())
-    record.violations = _blanked(connection, refused.violations)
+    record.violations = blanked(connection, refused.violations)
     record.request_id = request_id
     return record
 
@@ -89,7 +89,7 @@ def _record(
     return record
 
 
-def _blanked(connection: Connection, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
+def blanked(connection: Connection, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
     """Violations as they may be told: their texts name what the client sent."""
     shown = connection.lease.shown
     return tuple(violation._replace(text=shown(violation.text)) for violation in violations)
