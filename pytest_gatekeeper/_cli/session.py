@@ -18,7 +18,7 @@ from pytest_gatekeeper import __version__
 from pytest_gatekeeper._cli.output import tell
 from pytest_gatekeeper._core.report import document
 from pytest_gatekeeper._core.scope import merge_findings, render, rows
-from pytest_gatekeeper._core.telling import tell_denial, tell_failure
+from pytest_gatekeeper._core.telling import SILENCE, tell_denial, tell_failure
 from pytest_gatekeeper._core.verdict import DEFAULT, FAIL_ON, failing, read_fail_on
 from pytest_gatekeeper.errors import ConfigWarning
 from pytest_gatekeeper.gatekeeper import Gatekeeper
@@ -27,7 +27,7 @@ from pytest_gatekeeper.reportfiles import SUFFIXES, about, prepare, write_all
 from pytest_gatekeeper.takings import Follower, Taken
 from pytest_gatekeeper.toolfiles import TOOLS
 
-__all__ = ["add_options", "finish", "running", "tell"]
+__all__ = ["add_options", "finish", "running"]
 
 _NARROWEST = 60
 _TOLD = 10
@@ -160,7 +160,7 @@ def finish(said: argparse.Namespace, proxy: Gatekeeper, what: str, status: int =
     for line in (*_denied(proxy, width), *_failed(proxy, width)):
         tell(line)
     if not proxy.recorder.records:
-        tell("no request reached the proxy: does the client read HTTPS_PROXY?")
+        tell(SILENCE)
     kinds = {str(finding["kind"]) for finding in failing(taken.findings, said.fail_on)}
     if "unused" in said.fail_on and not all(rule.used for rule in used):
         kinds.add("unused")

@@ -15,9 +15,8 @@ from pytest_gatekeeper._core.hosts import join_authority
 from pytest_gatekeeper._core.records import Bypass, Exchange, Leak, Tunnel
 
 __all__ = [
-    "Scene", "Traced", "clip", "columns", "describe", "failure", "fate", "is_telling", "numbered", "plain", "sentence",
-    "story", "table", "tell_bypass", "tell_denial", "tell_failure", "tell_leak",
-    "tell_violations",
+    "SILENCE", "Scene", "Traced", "clip", "columns", "describe", "failure", "fate", "is_telling", "numbered", "plain",
+    "sentence", "story", "table", "tell_bypass", "tell_denial", "tell_failure", "tell_leak", "tell_violations",
 ]  # fmt: skip
 
 Traced = Exchange | Tunnel
@@ -25,6 +24,9 @@ Traced = Exchange | Tunnel
 
 Blank = Callable[[str], str]
 """Hides values in a text."""
+
+SILENCE = "no request reached the proxy: does the client read HTTPS_PROXY?"
+"""What is told where nothing happened."""
 
 _ROWS = 20
 _URL = 72
@@ -244,15 +246,17 @@ def tell_bypass(bypass: Bypass) -> str:
 
 def tell_denial(record: Traced) -> tuple[str, str]:
     """What policy refused, method and URL, and why."""
-    method, url = _subject(record)
-    why = record.error if isinstance(record, Tunnel) else _why_denied(record)
-    return f"{plain(method)} {clip(plain(url), _URL)}", plain(why or "")
+    return _told(record, record.error if isinstance(record, Tunnel) else _why_denied(record))
 
 
 def tell_failure(record: Traced) -> tuple[str, str]:
     """What went wrong, method and URL, and why."""
+    return _told(record, record.error)
+
+
+def _told(record: Traced, why: str | None) -> tuple[str, str]:
     method, url = _subject(record)
-    return f"{plain(method)} {clip(plain(url), _URL)}", plain(record.error or "")
+    return f"{plain(method)} {clip(plain(url), _URL)}", plain(why or "")
 
 
 def tell_violations(record: Traced) -> list[str]:

@@ -18,15 +18,10 @@ __all__ = ["add_section", "finish", "header", "prepare", "print_scope"]
 
 _SECTION = "Captured gatekeeper"
 _LINES = 50
-_SILENCE = {
-    False: "no request reached the proxy: does the client read HTTPS_PROXY?",
-    True: (
-        "no request reached the proxy: gatekeeper_proxy_factory leaves the environment alone;"
-        " hand the client proxy.env or proxy.kwargs(…)"
-    ),
-}
-"""Whether all proxies are the factory's."""
-
+_SILENT_FACTORY = (
+    "no request reached the proxy: gatekeeper_proxy_factory leaves the environment alone;"
+    " hand the client proxy.env or proxy.kwargs(…)"
+)
 _NARROWEST = 60
 
 
@@ -56,7 +51,7 @@ def add_section(run: Run, report: pytest.TestReport) -> None:
 
 
 def _told(run: Run) -> Iterator[str]:
-    from pytest_gatekeeper._core.telling import is_telling, numbered, table
+    from pytest_gatekeeper._core.telling import SILENCE, is_telling, numbered, table
 
     told = False
     for follower in run.followers:
@@ -74,7 +69,7 @@ def _told(run: Run) -> Iterator[str]:
         told = told or bool(lines)
         yield from lines
     if not told:
-        yield _SILENCE[all(follower.wide for follower in run.followers)]
+        yield _SILENT_FACTORY if all(follower.wide for follower in run.followers) else SILENCE
 
 
 def print_scope(run: Run, reporter: pytest.TerminalReporter) -> None:
