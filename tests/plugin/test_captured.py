@@ -36,6 +36,18 @@ def ask(url, **headers):
         return error
 """
 
+WIDE = (
+    HEAD
+    + """
+import requests
+
+@pytest.fixture(scope="module")
+def wide(gatekeeper_proxy_factory):
+    return gatekeeper_proxy_factory()
+
+"""
+)
+
 PHASES = (
     HEAD
     + """
@@ -142,14 +154,8 @@ def test_proxies_of_a_wider_scope_are_told(suite: Suite) -> None:
     """A factory's proxy belongs to several tests: each shows its own exchanges, after how many of earlier ones."""
     suite.write(
         {
-            "test_it.py": HEAD
+            "test_it.py": WIDE
             + """
-import requests
-
-@pytest.fixture(scope="module")
-def wide(gatekeeper_proxy_factory):
-    return gatekeeper_proxy_factory()
-
 def through(proxy, path):
     requests.get("http://wide.example.com" + path, proxies={"http": proxy.url}, timeout=30)
 
@@ -192,14 +198,8 @@ def test_a_tunnel_that_tells_no_more_than_its_exchange_is_not_counted(suite: Sui
     """The records of earlier tests are counted as they would be shown."""
     suite.write(
         {
-            "test_it.py": HEAD
+            "test_it.py": WIDE
             + """
-import requests
-
-@pytest.fixture(scope="module")
-def wide(gatekeeper_proxy_factory):
-    return gatekeeper_proxy_factory()
-
 @pytest.mark.parametrize("number", [1, 2])
 def test_it(wide, number):
     requests.get(f"https://wide.example.com/{number}", **wide.kwargs("requests"), timeout=30)
