@@ -47,6 +47,7 @@ def execute(said: argparse.Namespace) -> int:
         lowered = {name.lower() for name in (*CLEARED, *variables)}
         kept = {name: value for name, value in os.environ.items() if name.lower() not in lowered}
         status = _run(command, {**kept, **variables})
+        proxy.recorder.settle()  # a client that does not trust the proxy ends before the proxy knows of it
     return finish(said, proxy, f"exec: {command[0]}", status)
 
 

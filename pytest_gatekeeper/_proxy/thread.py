@@ -89,6 +89,7 @@ class LoopThread:
             task.cancel()
         if tasks:
             self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+            self.loop.run_until_complete(_turns())
 
     def run(self, work: Callable[[], Coroutine[Any, Any, T]], *, limit: float = 10.0) -> T:
         """Run a coroutine function on the thread and wait for its result, `limit` seconds at most.
@@ -130,7 +131,7 @@ def proxy_thread() -> LoopThread:
 
 
 async def _turns() -> None:
-    """What has been accepted becomes a connection, and the task that serves it begins: that closes it when it ends."""
+    """What has begun gets on: what was accepted becomes a connection, which its task closes; what was closed goes."""
     for _ in range(3):
         await asyncio.sleep(0)
 
