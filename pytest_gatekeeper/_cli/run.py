@@ -10,18 +10,19 @@ import argparse
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 from pytest_gatekeeper._cli.output import flush
 from pytest_gatekeeper._cli.session import add_options, finish, running
+from pytest_gatekeeper._cli.signals import hearing, wait
 from pytest_gatekeeper._core.variables import CLEARED
 from pytest_gatekeeper.errors import ProxyError
 
 __all__ = ["add_parser"]
 
-_FORWARDED = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
+_HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGQUIT")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -62,8 +63,21 @@ def _run(command: list[str], environ: dict[str, str]) -> int:
         except (OSError, ValueError) as error:
             raise ProxyError(f"exec: {command[0]} cannot be run: {error}") from None
         handed_on(child)
+        wait(_end_of(child))
         status = child.wait()
     return 128 - status if status < 0 else status
+
+
+def _end_of(child: subprocess.Popen[bytes]) -> threading.Event:
+    """What is set when the child has ended: a thread waits for it, and the main one hears signals."""
+    ended = threading.Event()
+
+    def follow() -> None:
+        child.wait()
+        ended.set()
+
+    threading.Thread(target=follow, name="gatekeeper-exec", daemon=True).start()
+    return ended
 
 
 @contextmanager
@@ -76,7 +90,7 @@ def _signals() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
     early: list[int] = []
     children: list[subprocess.Popen[bytes]] = []
 
-    def hand_on(number: int, _: FrameType | None) -> None:
+    def hand_on(number: int) -> None:
         if children and not (number == signal.SIGINT and shared):
             children[0].send_signal(number)
         elif not children:
@@ -87,13 +101,8 @@ def _signals() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
         for number in early:
             child.send_signal(number)
 
-    numbers = [getattr(signal, name) for name in ("SIGINT", *_FORWARDED) if hasattr(signal, name)]
-    before = {number: signal.signal(number, hand_on) for number in numbers}
-    try:
+    with hearing(_HANDED_ON, hand_on):
         yield started
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _at_terminal() -> bool:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import signal
 import threading
 from pathlib import Path
 
 from pytest_gatekeeper._cli.output import show, tell
 from pytest_gatekeeper._cli.session import add_options, finish, running
+from pytest_gatekeeper._cli.signals import hearing, wait
 from pytest_gatekeeper._core.variables import CLEARED
 from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.gatekeeper import Gatekeeper
@@ -49,22 +49,12 @@ def export_lines(variables: dict[str, str]) -> list[str]:
 def serve(said: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM."""
     stop = threading.Event()
-
-    def interrupted(*_: object) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, interrupted) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with running(said, port=said.port) as proxy:
-            if said.ca_out:
-                _write(said.ca_out, proxy)
-            show("\n".join(export_lines(proxy.env_with(*said.tools))))
-            tell(f"gatekeeper: listening on {proxy.url}; Ctrl-C ends it")
-            while not stop.wait(3600):
-                pass
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with hearing(("SIGINT", "SIGTERM"), lambda _: stop.set()), running(said, port=said.port) as proxy:
+        if said.ca_out:
+            _write(said.ca_out, proxy)
+        show("\n".join(export_lines(proxy.env_with(*said.tools))))
+        tell(f"gatekeeper: listening on {proxy.url}; Ctrl-C ends it")
+        wait(stop)
     return finish(said, proxy, "serve")
 
 

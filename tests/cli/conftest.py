@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,3 +58,28 @@ def gatekeeper(tmp_path: Path, environ: dict[str, str]) -> Callable[..., Finishe
         return done
 
     return run
+
+
+UNWOKEN = """
+import signal, sys, threading
+from pytest_gatekeeper.cli import main
+
+def deliver():
+    sys.stdin.readline()
+    signal.pthread_kill(threading.get_ident(), int(sys.argv[1]))
+
+threading.Thread(target=deliver, daemon=True).start()
+raise SystemExit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def unwoken() -> Callable[[signal.Signals], tuple[str, ...]]:
+    """`python -m pytest_gatekeeper`, which gets a signal at the first line of its standard input, and is not woken.
+
+    A signal that comes between the interpreter's last look and a call that blocks does not end that call. So does one
+    that another thread gets: the main thread, whose matter it is, goes on waiting.
+    """
+    if not hasattr(signal, "pthread_kill"):
+        pytest.skip("no signals to threads on this system")
+    return lambda number: (sys.executable, "-c", UNWOKEN, str(int(number)))

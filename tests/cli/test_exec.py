@@ -82,6 +82,24 @@ def test_a_signal_is_handed_on(environ: dict[str, str], number: signal.Signals) 
     assert "gatekeeper scope" in told
 
 
+def test_a_signal_that_does_not_end_the_wait_is_handed_on(
+    environ: dict[str, str], unwoken: Callable[[signal.Signals], tuple[str, ...]]
+) -> None:
+    """One that comes just before exec waits for its command wakes nobody."""
+    script = "trap 'exit 9' TERM; echo ready; while :; do sleep 0.05; done"
+    with subprocess.Popen(
+        [*unwoken(signal.SIGTERM), "exec", "--", "sh", "-c", script],
+        env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        try:
+            assert running.stdout is not None
+            assert running.stdout.readline() == "ready\n"
+            _, told = running.communicate("now\n", timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 9, told
+
+
 def test_an_unused_rule_fails_the_run_when_asked_to(gatekeeper: Gatekeeper, config: Path) -> None:
     """Status 1 and a reason; 0 where nobody asked, or the rule was used; a failing command keeps its own status."""
     unused = gatekeeper("exec", "--config", config, "--fail-on", "unused", "--", "true")

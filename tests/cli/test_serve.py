@@ -60,6 +60,23 @@ def test_a_second_shell_sources_what_it_prints(
     assert environ["API_KEY"] not in told + exports.read_text()
 
 
+def test_a_signal_that_does_not_end_the_wait_ends_it(
+    environ: dict[str, str], unwoken: Callable[[signal.Signals], tuple[str, ...]]
+) -> None:
+    """One that comes just before serve begins to wait wakes nobody."""
+    with subprocess.Popen(
+        [*unwoken(signal.SIGTERM), "serve"],
+        env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        try:
+            assert running.stderr is not None
+            assert "listening on" in running.stderr.readline()
+            _, told = running.communicate("now\n", timeout=60)
+        finally:
+            running.kill()
+    assert running.returncode == 0, told
+
+
 def test_port_and_certificate_are_as_asked(serving: Callable[..., object], tmp_path: Path) -> None:
     """The certificate alone is written, and can be loaded; the port is the one that was named."""
     with serving("--ca-out", "ca.pem") as (running, exports):  # type: ignore[attr-defined]

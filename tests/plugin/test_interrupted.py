@@ -24,6 +24,7 @@ ALONE = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispyte
 TWO = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-n", "2")
 START = 60.0
 END = 30.0
+AGAIN = 0.5
 
 needs_groups = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups")
 
@@ -57,6 +58,22 @@ def silent(proxy, scheme):
 
 def last():
     (HERE / "never").touch()
+"""
+
+
+CONFTEST = """
+import os
+import signal
+from pathlib import Path
+
+HEARD = Path(__file__).with_name(f"heard-{os.getpid()}")
+
+def once(number, frame):
+    if not HEARD.exists():
+        HEARD.touch()
+        signal.default_int_handler(number, frame)
+
+signal.signal(signal.SIGINT, once)
 """
 
 
@@ -193,6 +210,7 @@ class Ended(NamedTuple):
 
 def interrupt(folder: Path, moment: Moment) -> Ended:
     """Run pytest in a folder, and send what Ctrl-C sends, to all of its processes, when it says it is ready."""
+    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
     (folder / "test_it.py").write_text(HEAD + moment.text, encoding="utf-8")
     run = subprocess.Popen(
         [sys.executable, "-m", "pytest", *moment.options], cwd=folder, env=a_shells_environ(), start_new_session=True,
@@ -205,7 +223,7 @@ def interrupt(folder: Path, moment: Moment) -> Ended:
             assert time.monotonic() < limit, "it was never ready"
             time.sleep(0.01)
         began = time.monotonic()
-        os.killpg(run.pid, signal.SIGINT)
+        press(run, folder / f"heard-{run.pid}")
         told = run.communicate(timeout=END)[0]  # its end, and that of everything that shares its output
         seconds = time.monotonic() - began
         running = exists(os.killpg, run.pid) or any(exists(os.kill, int(pid.read_text())) for pid in folder.glob("pid"))
@@ -215,6 +233,19 @@ def interrupt(folder: Path, moment: Moment) -> Ended:
         run.wait(5)
     authorities = tuple(filter(None, (file.read_text(encoding="utf-8") for file in ready)))
     return Ended(run.returncode, told, seconds, authorities, running, (folder / "never").exists())
+
+
+def press(run: subprocess.Popen[str], heard: Path) -> None:
+    """Ctrl-C, as often as it takes to be heard; what has heard one hears no other.
+
+    A signal that comes between the interpreter's last look and a call that blocks does not end that call.
+    """
+    limit = time.monotonic() + END
+    while run.poll() is None and not heard.exists():
+        assert time.monotonic() < limit, "it never heard Ctrl-C"
+        os.killpg(run.pid, signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(AGAIN)
 
 
 def exists(kill: Callable[[int, int], None], number: int) -> bool:

@@ -1,0 +1,42 @@
+"""Signals while `exec` and `serve` run: who hears them, and how the main thread waits so that it does.
+
+What a signal means is the commands' own.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+__all__ = ["hearing", "wait"]
+
+_LOOK = 0.5  # seconds
+
+
+@contextmanager
+def hearing(names: tuple[str, ...], heard: Callable[[int], None]) -> Iterator[None]:
+    """Call `heard` with the number of each of these signals, of which a system may lack some; then as it was before."""
+
+    def handler(number: int, _: FrameType | None) -> None:
+        heard(number)
+
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
+
+
+def wait(done: threading.Event) -> None:
+    """Wait in the main thread for what has no limit.
+
+    A signal that comes after the interpreter's last look and before a call blocks does not end that call: a wait
+    without an end would never hear it. So this one looks up now and then.
+    """
+    while not done.wait(_LOOK):
+        pass
