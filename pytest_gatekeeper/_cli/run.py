@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import queue
 import signal
 import subprocess
 import threading
@@ -68,16 +69,11 @@ def _run(command: list[str], environ: dict[str, str]) -> int:
     return 128 - status if status < 0 else status
 
 
-def _end_of(child: subprocess.Popen[bytes]) -> threading.Event:
-    """What is set when the child has ended: a thread waits for it, and the main one hears signals."""
-    ended = threading.Event()
-
-    def follow() -> None:
-        child.wait()
-        ended.set()
-
-    threading.Thread(target=follow, name="gatekeeper-exec", daemon=True).start()
-    return ended
+def _end_of(child: subprocess.Popen[bytes]) -> queue.SimpleQueue[int]:
+    """Gets the child's status when it has ended: a thread waits for it, and the main one hears signals."""
+    over: queue.SimpleQueue[int] = queue.SimpleQueue()
+    threading.Thread(target=lambda: over.put(child.wait()), name="gatekeeper-exec", daemon=True).start()
+    return over
 
 
 @contextmanager

@@ -7,8 +7,8 @@ of the configuration go where that says, and the table comes at the end. Exit st
 from __future__ import annotations
 
 import argparse
+import queue
 import shlex
-import threading
 from pathlib import Path
 
 from pytest_gatekeeper._cli.output import show, tell
@@ -48,13 +48,13 @@ def export_lines(variables: dict[str, str]) -> list[str]:
 
 def serve(said: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM."""
-    stop = threading.Event()
-    with hearing(("SIGINT", "SIGTERM"), lambda _: stop.set()), running(said, port=said.port) as proxy:
+    over: queue.SimpleQueue[int] = queue.SimpleQueue()
+    with hearing(("SIGINT", "SIGTERM"), over.put), running(said, port=said.port) as proxy:
         if said.ca_out:
             _write(said.ca_out, proxy)
         show("\n".join(export_lines(proxy.env_with(*said.tools))))
         tell(f"gatekeeper: listening on {proxy.url}; Ctrl-C ends it")
-        wait(stop)
+        wait(over)
     return finish(said, proxy, "serve")
 
 

@@ -5,10 +5,10 @@ What a signal means is the commands' own.
 
 from __future__ import annotations
 
+import queue
 import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 __all__ = ["hearing", "wait"]
@@ -32,11 +32,14 @@ def hearing(names: tuple[str, ...], heard: Callable[[int], None]) -> Iterator[No
             signal.signal(number, handler_before)
 
 
-def wait(done: threading.Event) -> None:
-    """Wait in the main thread for what has no limit.
+def wait(over: queue.SimpleQueue[int]) -> None:
+    """Wait in the main thread, without a limit, until something is put into the queue, by a signal's handler too.
 
     A signal that comes after the interpreter's last look and before a call blocks does not end that call: a wait
-    without an end would never hear it. So this one looks up now and then.
+    without an end would never hear it, so this one looks up now and then. And a handler runs in the middle of whatever
+    its thread does: an Event that it sets while that thread begins to wait for it is locked; this queue is made for it.
     """
-    while not done.wait(_LOOK):
-        pass
+    while True:
+        with suppress(queue.Empty):
+            over.get(timeout=_LOOK)
+            return
