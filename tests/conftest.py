@@ -33,6 +33,12 @@ Finished = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).resolve().parent.parent
 OWN = ("PYTEST_", "PY_COLORS", "NODE_TEST_")
 
+PATIENCE = 20.0
+"""Seconds for what happens at once on a quiet machine, before it is given up, dropped or left to a limit."""
+
+SOON = 10.0
+"""Seconds that tell what was done at once, however busy the machine, from what a limit of `PATIENCE` had to end."""
+
 
 def a_shells_environ() -> dict[str, str]:
     """The environment without what this run set for itself."""
@@ -61,8 +67,8 @@ def script(name: str) -> ModuleType:
     return module
 
 
-def in_a_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run an asynchronous client in a loop of its own, for 20 seconds at most.
+def in_a_loop(work: Coroutine[Any, Any, T], limit: float = PATIENCE) -> T:
+    """Run an asynchronous client in a loop of its own, for so many seconds at most.
 
     aiohttp does not wait for the end of a tunnelled TLS connection when it closes: what is left of it is collected
     here, and not in another test, which would have to answer for it.
@@ -70,7 +76,7 @@ def in_a_loop(work: Coroutine[Any, Any, T]) -> T:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         try:
-            return asyncio.run(asyncio.wait_for(work, 20))
+            return asyncio.run(asyncio.wait_for(work, limit))
         finally:
             gc.collect()
 
@@ -135,12 +141,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background
 
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
-
-PATIENCE = 20.0
-"""Seconds for what happens at once on a quiet machine, before it is given up, dropped or left to a limit."""
-
-SOON = 10.0
-"""Seconds that tell what was done at once, however busy the machine, from what a limit of `PATIENCE` had to end."""
 
 
 async def turns(count: int = 100) -> None:

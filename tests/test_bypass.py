@@ -27,6 +27,7 @@ from pytest_gatekeeper import Gatekeeper, _bypass
 from pytest_gatekeeper._bypass import goes_direct, watch
 from pytest_gatekeeper._core.cures import find_client
 from pytest_gatekeeper._core.records import Bypass
+from tests.conftest import in_a_loop
 
 NAME = "api.nowhere.invalid"  # RFC 6761 section 6.4
 ADDRESS = "192.0.2.1"  # RFC 5737
@@ -119,8 +120,8 @@ def with_requests() -> None:
         (with_http_client, "http.client"),
         (with_urllib3, "urllib3"),
         (with_requests, "requests"),
-        (lambda: asyncio.run(with_aiohttp(URL)), "aiohttp"),
-        (lambda: asyncio.run(with_httpx(URL)), "httpx"),
+        (lambda: in_a_loop(with_aiohttp(URL)), "aiohttp"),
+        (lambda: in_a_loop(with_httpx(URL)), "httpx"),
     ],
     ids=["http.client", "urllib3", "requests", "aiohttp", "httpx"],
 )
@@ -174,13 +175,13 @@ def test_a_function_of_the_user_is_named_by_its_module(seen: list[Bypass]) -> No
 
 def test_asyncio_is_seen_through(seen: list[Bypass]) -> None:
     """The look-up happens in a worker thread, the name is of the coroutine that waits for it."""
-    asyncio.run(with_streams(NAME, 8443))
+    in_a_loop(with_streams(NAME, 8443))
     assert [bypass[:3] for bypass in seen] == [(NAME, 8443, f"{__name__}.with_streams")]
 
 
 def test_a_loop_in_another_thread_is_seen_through(seen: list[Bypass]) -> None:
     """What waits for the look-up is found in whichever thread it is."""
-    thread = threading.Thread(target=asyncio.run, args=(with_aiohttp(URL),))
+    thread = threading.Thread(target=in_a_loop, args=(with_aiohttp(URL),))
     thread.start()
     thread.join(LIMIT)
     assert {bypass[:3] for bypass in seen} == {(NAME, 443, "aiohttp")}
@@ -264,7 +265,7 @@ def test_a_task_that_is_about_to_wait_is_found_on_its_stack(seen: list[Bypass]) 
         asyncio.get_running_loop().set_default_executor(Eager(1))
         await with_aiohttp(URL)
 
-    asyncio.run(main())
+    in_a_loop(main())
     assert {bypass[:3] for bypass in seen} == {(NAME, 443, "aiohttp")}
 
 

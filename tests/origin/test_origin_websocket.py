@@ -21,6 +21,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from pytest_gatekeeper._origin import journal, websocket
 from pytest_gatekeeper.origin import Origin
+from tests.conftest import in_a_loop
 from tests.origin.conftest import exactly, opened
 
 Dial = Callable[[Origin], socket.socket]
@@ -127,7 +128,7 @@ def test_asyncio_clients_side_by_side(origin: Origin, trusting: ssl.SSLContext) 
     async def all_of_them() -> None:
         await asyncio.gather(*(talk(number) for number in range(16)))
 
-    asyncio.run(all_of_them())
+    in_a_loop(all_of_them())
     kept = {request.path: request.messages for request in origin.received}
     assert kept == {f"/{number}": [f"{number}/{turn}" for turn in range(10)] for number in range(16)}
 

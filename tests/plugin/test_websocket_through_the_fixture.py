@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import random
@@ -17,6 +16,7 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.sync.client import connect
 
 from pytest_gatekeeper import Gatekeeper, Origin
+from tests.conftest import in_a_loop
 
 HOST = "ws.example.com"
 TOKEN = "s3cret-of-the-real-clients"
@@ -146,7 +146,7 @@ async def talk_async(url: str, count: int, proxy: str | Literal[True] = True) ->
 
 CLIENTS: dict[str, Callable[..., int]] = {
     "sync": talk,
-    "asyncio": lambda *arguments: asyncio.run(talk_async(*arguments)),
+    "asyncio": lambda *arguments: in_a_loop(talk_async(*arguments), LIMIT),
 }
 
 

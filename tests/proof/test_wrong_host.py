@@ -14,6 +14,7 @@ import requests
 import websockets
 
 from pytest_gatekeeper import Config
+from tests.conftest import in_a_loop
 from tests.proof.conftest import Bench, Way, is_secure, is_upgrade, rule, upstream_authority, ways
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def test_a_redirected_upgrade_arrives_without(
             assert await asyncio.wait_for(socket_.recv(), 10) == "hello"
 
     for path in ("/away", "/within"):
-        asyncio.run(open_at(path))
+        in_a_loop(open_at(path))
     recorder = gatekeeper_proxy.recorder
     assert len(recorder.assert_upgraded(B, injected=False)) == 1
     assert len(recorder.assert_upgraded(BELOW, grant="files")) == 1
