@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import string
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Literal
 
 from pytest_gatekeeper._core.model import Rule
@@ -132,36 +133,56 @@ def base64_cores(data: bytes) -> Iterator[tuple[str, bool, bool]]:
 
 def _percent(data: bytes) -> Iterator[bytes]:
     """RFC 3986 section 2.1, with capitals and without; also every byte escaped."""
-    some = () if _PLAIN.issuperset(data.decode("latin-1")) else _PERCENT
-    for digits in ("%%%02X", "%%%02x"):
-        for left, space in some:
-            keep = frozenset((_ALNUM + left).encode())
-            yield b"".join(
-                space.encode() if byte == 0x20 else bytes((byte,)) if byte in keep else (digits % byte).encode()
-                for byte in data
-            )
+    if not _PLAIN.issuperset(data.decode("latin-1")):
+        for table in _percent_tables():
+            yield b"".join([table[byte] for byte in data])
     every = "%" + data.hex("%")
     yield every.encode()
     yield every.upper().encode()
 
 
+@cache
+def _percent_tables() -> tuple[tuple[bytes, ...], ...]:
+    """What each encoder makes of each byte, with capital digits and with small ones."""
+    return tuple(
+        tuple(
+            space.encode() if byte == 0x20 else bytes((byte,)) if byte in keep else (digits % byte).encode()
+            for byte in range(256)
+        )
+        for digits in ("%%%02X", "%%%02x")
+        for space, keep in ((space, frozenset((_ALNUM + left).encode())) for left, space in _PERCENT)
+    )
+
+
 def _json(value: str) -> Iterator[bytes]:
     r"""RFC 8259 section 7, with `\u` for what needs it, for what some encoders add, and for every character."""
-    some = () if _PLAIN.issuperset(value) else _JSON
-    for digits in ("\\u%04x", "\\u%04X"):
-        for ascii_only, extra, short in some:
-            text = "".join(
-                _escaped(char, digits)
-                if char in extra or (ascii_only and char > "\x7f") or (char < " " and char not in short)
-                else short.get(char, char)
-                for char in value
-            )
-            yield text.encode("utf-8", "surrogateescape")
+    if not _PLAIN.issuperset(value):
+        for table in _json_tables():
+            yield value.translate(table).encode("utf-8", "surrogateescape")
     every = "\\" + value.encode("utf-16-be", "surrogatepass").hex("\\", 2)
     yield every.replace("\\", "\\u").encode()
     yield every.upper().replace("\\", "\\u").encode()
 
 
-def _escaped(char: str, digits: str) -> str:
-    units = char.encode("utf-16-be", "surrogatepass")
-    return "".join(digits % int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+class _Escapes(dict[int, str]):
+    """What one encoder makes of a character (its code point), worked out when it is asked for the first time."""
+
+    def __init__(self, digits: str, ascii_only: bool, extra: str, short: dict[str, str]) -> None:
+        super().__init__()
+        self._digits, self._ascii_only, self._extra, self._short = digits, ascii_only, extra, short
+
+    def __missing__(self, code: int) -> str:
+        char = chr(code)
+        if char in self._extra or (self._ascii_only and char > "\x7f") or (char < " " and char not in self._short):
+            units = char.encode("utf-16-be", "surrogatepass")
+            made = "".join(self._digits % int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+        else:
+            made = self._short.get(char, char)
+        self[code] = made
+        return made
+
+
+@cache
+def _json_tables() -> tuple[_Escapes, ...]:
+    """With small digits and with capital ones."""
+    return tuple(_Escapes(digits, *encoder) for digits in ("\\u%04x", "\\u%04X") for encoder in _JSON)
