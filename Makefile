@@ -22,8 +22,10 @@ help:
 demo: .venv/examples
 	cd examples/websocket && WS_API_TOKEN=t0k-for-the-demo ../../$(RUN) -m pytest -v test_websocket.py
 
-# In this order, also under make -j: what is quick and likely to fail comes first.
+# In this order, also under make -j: what is quick and likely to fail comes first. Only the environments are made two at
+# a time: an installation keeps one core busy.
 test:
+	@$(MAKE) --no-print-directory -j 2 .venv/all .venvs
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory unit
 	@$(MAKE) --no-print-directory pythons
@@ -96,10 +98,13 @@ clean:
 	rm -rf .venv .venvs build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 # The environment. scripts/environment.py knows whether there is anything to do, so these always ask it.
-.PHONY: .venv/examples .venv/all
+.PHONY: .venv/examples .venv/all .venvs
 
 .venv/examples:
 	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && "$$python" scripts/environment.py .venv --extras examples
 
 .venv/all:
 	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && "$$python" scripts/environment.py .venv --extras test,lint,clients && $(RUN) tests/clients/install.py
+
+.venvs:
+	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && "$$python" scripts/other_pythons.py --set-up

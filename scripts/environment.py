@@ -62,9 +62,9 @@ def make(folder: Path, extras: set[str], *, lowest: bool = False) -> Path:
 
 
 def install(python: Path, extras: set[str], pins: list[str]) -> None:
-    """Install the project, editable, with these extras and pins."""
+    """Install the project, editable, with these extras and pins; what is imported is compiled then."""
     project = f"{ROOT}[{','.join(sorted(extras))}]" if extras else str(ROOT)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     subprocess.run([*command, "--editable", project, *pins], check=True)
 
 

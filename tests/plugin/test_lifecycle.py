@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import functools
-import os
-import signal
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_gatekeeper._proxy.lease import Limits
-from tests.conftest import PATIENCE, a_shells_environ
-from tests.plugin.conftest import PLAIN
+from tests.conftest import PATIENCE
 
 if TYPE_CHECKING:
     from tests.plugin.conftest import Suite
@@ -301,61 +295,6 @@ def test_overriding_the_configuration(suite: Suite, value: str, expected: str | 
 
 
 # ------------------------------------------------------------------ Ctrl-C
-
-INTERRUPTED = (
-    HEAD
-    + """
-def test_it(gatekeeper_proxy, gatekeeper_origin):
-    gatekeeper_origin.serve("*.example.com")
-    gatekeeper_origin.faults.stall(path="/stall")
-    clients = [websocket.create_connection("wss://ws.example.com/") for _ in range(3)]
-    idle = [socket.create_connection((gatekeeper_proxy.host, gatekeeper_proxy.port)) for _ in range(3)]
-    def stall():
-        with contextlib.suppress(Exception):
-            requests.get("https://api.example.com/stall")
-    stalled = threading.Thread(target=stall, daemon=True)
-    stalled.start()
-    gatekeeper_origin.wait_for(lambda origin: len(origin.received) == 4)
-    Path("ready").write_text(gatekeeper_proxy.ca.cert_path)
-    %s
-
-def test_never():
-    Path("never").touch()
-"""
-)
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="SIGINT to another process")
-@pytest.mark.parametrize("waiting", ["threading.Event().wait(90)", "clients[0].recv()"])
-def test_an_interrupted_run_ends(suite: Suite, waiting: str) -> None:
-    """Soon, with status 2 and all its connections open; no process, no file of ours stays."""
-    suite.write({"test_it.py": INTERRUPTED % waiting})
-    run = subprocess.Popen(
-        [sys.executable, "-m", "pytest", *PLAIN], cwd=suite.path, env=a_shells_environ(), start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        limit = time.monotonic() + 80
-        while not (ready := suite.path / "ready").exists() or not ready.read_text():
-            assert run.poll() is None, run.communicate()[0]
-            assert time.monotonic() < limit
-            time.sleep(0.02)
-        began = time.monotonic()
-        run.send_signal(signal.SIGINT)
-        told = run.communicate(timeout=80)[0]
-        assert time.monotonic() - began < 40  # 3 on a quiet machine
-    finally:
-        run.kill()
-        run.wait(30)
-    assert run.returncode == 2, told
-    assert "KeyboardInterrupt" in told
-    assert "Traceback (most recent call last)" not in told.partition("KeyboardInterrupt")[0]
-    assert "ResourceWarning" not in told
-    assert not (suite.path / "never").exists()
-    assert not os.path.exists(ready.read_text())  # noqa: PTH110
-    with pytest.raises(ProcessLookupError):
-        os.killpg(run.pid, 0)
-
 
 def test_a_run_ends_whatever_threads_do(suite: Suite) -> None:
     """A test that leaves threads in the middle of requests: the run ends in order, without a word of them."""
