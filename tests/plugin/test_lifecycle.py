@@ -296,6 +296,7 @@ def test_overriding_the_configuration(suite: Suite, value: str, expected: str | 
 
 # ------------------------------------------------------------------ Ctrl-C
 
+
 def test_a_run_ends_whatever_threads_do(suite: Suite) -> None:
     """A test that leaves threads in the middle of requests: the run ends in order, without a word of them."""
     suite.write(
