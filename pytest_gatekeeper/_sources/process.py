@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
+import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_gatekeeper._core.duration import parse_duration
 from pytest_gatekeeper._core.redact import Redactor
@@ -37,6 +39,7 @@ _KEPT = 1 << 16  # bytes of it: where a secret is cut here, what is shown has en
 _SHORTEST = 3  # characters of a value that is looked for in it
 _LINE = 8  # characters of a line of the output that is
 _POLL = 0.05  # seconds between looks at whether anybody still waits
+_PATIENCE = 1.0  # seconds for the end of a command that nobody waits for
 _REMOVED = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))  # what no header may hold
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)")  # RFC 3339 section 5.6
 
@@ -99,8 +102,53 @@ def _expiration(value: str) -> datetime | None:
 # ------------------------------------------------------------------ running
 
 
-def _run(request: Request, limit: float) -> tuple[int, bytes, bytes]:
-    """Exit status, output and errors of the command."""
+class _Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    output: bytes
+    errors: bytes
+
+
+class _Late(Exception):
+    """The command's time is over."""
+
+
+def _run(request: Request, limit: float) -> _Done:
+    """Run the command on a thread of its own, and wait for it.
+
+    Ctrl-C is the main thread's: where it came in the middle of starting a process, nobody would know of the process.
+    """
+    ends: queue.SimpleQueue[_Done | Exception] = (
+        queue.SimpleQueue()
+    )  # a thread whose join is interrupted counts as over
+    left = threading.Event()
+    waited_for = request._replace(stopped=lambda: left.is_set() or request.stopped())
+
+    def work() -> None:
+        try:
+            ends.put(_execute(waited_for, limit))
+        except Exception as error:  # noqa: BLE001 - raised below
+            ends.put(error)
+
+    end: _Done | Exception | None = None
+    try:
+        threading.Thread(target=work, name="gatekeeper-process", daemon=True).start()
+        while end is None:
+            with suppress(queue.Empty):
+                end = ends.get(timeout=_POLL)
+    finally:
+        left.set()
+        if end is None:
+            with suppress(queue.Empty):
+                ends.get(timeout=_PATIENCE)
+    if isinstance(end, Exception):
+        raise end
+    return end
+
+
+def _execute(request: Request, limit: float) -> _Done:
+    """Run the command, for `limit` seconds at most."""
     import subprocess
 
     deadline = time.monotonic() + limit
@@ -118,15 +166,11 @@ def _run(request: Request, limit: float) -> tuple[int, bytes, bytes]:
         raise SourceError(f"the command cannot be run: {problem}") from None
     try:
         output, errors = _collect(process, request, deadline)
-        return process.wait(max(_POLL, deadline - time.monotonic())), output, errors
+        return _Done(process.wait(max(_POLL, deadline - time.monotonic())), output, errors)
     except (_Late, subprocess.TimeoutExpired):
         raise SourceError(f"the command did not end within {limit:g} s; make it quicker") from None
     finally:
         _end(process)
-
-
-class _Late(Exception):
-    """The command's time is over."""
 
 
 def _collect(process: subprocess.Popen[bytes], request: Request, deadline: float) -> tuple[bytes, bytes]:

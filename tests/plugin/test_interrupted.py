@@ -25,6 +25,7 @@ TWO = ("-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:hypothesispytest
 START = 60.0
 END = 30.0
 AGAIN = 0.5
+REAPED = 3.0
 
 needs_groups = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups")
 
@@ -239,7 +240,8 @@ def interrupt(folder: Path, moment: Moment) -> Ended:
         press(run, folder / f"heard-{run.pid}")
         told = run.communicate(timeout=END)[0]  # its end, and that of everything that shares its output
         seconds = time.monotonic() - began
-        running = exists(os.killpg, run.pid) or any(exists(os.kill, int(pid.read_text())) for pid in folder.glob("pid"))
+        pids = [int(pid.read_text()) for pid in folder.glob("pid")]
+        running = stays(os.killpg, run.pid) or any(stays(os.kill, pid) for pid in pids)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(run.pid, signal.SIGKILL)
@@ -261,12 +263,15 @@ def press(run: subprocess.Popen[str], heard: Path) -> None:
             run.wait(AGAIN)
 
 
-def exists(kill: Callable[[int, int], None], number: int) -> bool:
-    """Whether there is a process or a group of this number."""
-    try:
-        kill(number, 0)
-    except ProcessLookupError:
-        return False
+def stays(kill: Callable[[int, int], None], number: int) -> bool:
+    """Whether there still is a process or a group of this number, when the system has had time to take it away."""
+    limit = time.monotonic() + REAPED
+    while time.monotonic() < limit:
+        try:
+            kill(number, 0)
+        except ProcessLookupError:
+            return False
+        time.sleep(0.01)
     return True
 
 

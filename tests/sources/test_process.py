@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import select
+import signal
+import subprocess
 import time
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -151,6 +155,24 @@ def test_a_command_that_is_late_is_killed_with_all_it_started(
 def test_endless_output_is_refused() -> None:
     """A credential is smaller than a mebibyte."""
     assert refused("yes s3cret") == "the command prints more than 1 MiB, which no credential is"
+
+
+def test_a_command_that_is_being_started_ends_with_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C when the process is there, and whoever starts it does not know yet: none is left."""
+    started: list[int] = []
+
+    class Interrupted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *command: Any, **options: Any) -> None:
+            super().__init__(*command, **options)
+            started.append(self.pid)
+            _thread.interrupt_main()
+            time.sleep(0)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch("exec sleep 60")
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], signal.SIGKILL)
 
 
 def test_nobody_waits_for_a_command_that_is_stopped() -> None:
