@@ -303,7 +303,9 @@ def test_an_interrupted_run_ends(tmp_path: Path, name: str) -> None:
 def test_what_is_left_is_seen(tmp_path: Path) -> None:
     """A process that outlives the run, a file that stays, a test that runs after the interruption: each is told."""
     lines = f"""
+before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # so will the process
 subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+signal.signal(signal.SIGINT, before)
 (HERE / "made").write_text({str(tmp_path)!r})
 (HERE / "made").rename(HERE / "ready-")
 try:
@@ -311,5 +313,5 @@ try:
 except KeyboardInterrupt:
     last()
 """
-    ended = interrupt(tmp_path, Moment("import subprocess\n" + in_a_test(lines).text))
+    ended = interrupt(tmp_path, Moment("import signal\nimport subprocess\n" + in_a_test(lines).text))
     assert list(wrong(ended)) == ["status 0", "a process is left", "it went on", f"{tmp_path} is still there"]
