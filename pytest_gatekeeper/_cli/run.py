@@ -64,8 +64,7 @@ def _run(command: list[str], environ: dict[str, str]) -> int:
         except (OSError, ValueError) as error:
             raise ProxyError(f"exec: {command[0]} cannot be run: {error}") from None
         handed_on(child)
-        wait(_end_of(child))
-        status = child.wait()
+        status = wait(_end_of(child))
     return 128 - status if status < 0 else status
 
 

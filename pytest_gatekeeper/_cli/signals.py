@@ -32,8 +32,8 @@ def hearing(names: tuple[str, ...], heard: Callable[[int], None]) -> Iterator[No
             signal.signal(number, handler_before)
 
 
-def wait(over: queue.SimpleQueue[int]) -> None:
-    """Wait in the main thread, without a limit, until something is put into the queue, by a signal's handler too.
+def wait(over: queue.SimpleQueue[int]) -> int:
+    """Wait in the main thread, without a limit, for what is put into the queue, by a signal's handler or a thread.
 
     A signal that comes after the interpreter's last look and before a call blocks does not end that call: a wait
     without an end would never hear it, so this one looks up now and then. And a handler runs in the middle of whatever
@@ -41,5 +41,4 @@ def wait(over: queue.SimpleQueue[int]) -> None:
     """
     while True:
         with suppress(queue.Empty):
-            over.get(timeout=_LOOK)
-            return
+            return over.get(timeout=_LOOK)

@@ -109,6 +109,9 @@ class _Done(NamedTuple):
     output: bytes
     errors: bytes
 
+    def __repr__(self) -> str:
+        return f"<command ended with status {self.code}>"
+
 
 class _Late(Exception):
     """The command's time is over."""
@@ -119,9 +122,8 @@ def _run(request: Request, limit: float) -> _Done:
 
     Ctrl-C is the main thread's: where it came in the middle of starting a process, nobody would know of the process.
     """
-    ends: queue.SimpleQueue[_Done | Exception] = (
-        queue.SimpleQueue()
-    )  # a thread whose join is interrupted counts as over
+    # Not what a join tells: one that Ctrl-C interrupts takes the thread for over.
+    ends: queue.SimpleQueue[_Done | Exception] = queue.SimpleQueue()
     left = threading.Event()
     waited_for = request._replace(stopped=lambda: left.is_set() or request.stopped())
 
