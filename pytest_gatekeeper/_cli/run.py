@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 from pytest_gatekeeper._cli.output import flush
 from pytest_gatekeeper._cli.session import add_options, finish, running
-from pytest_gatekeeper._cli.signals import hearing, wait
+from pytest_gatekeeper._cli.signals import hearing, heeded, wait
 from pytest_gatekeeper._core.variables import CLEARED
 from pytest_gatekeeper.errors import ProxyError
 
@@ -79,7 +79,8 @@ def _end_of(child: subprocess.Popen[bytes]) -> queue.SimpleQueue[int]:
 def _signals() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
     """Signals go to the command, those that come before it is there as well.
 
-    Ctrl-C at a terminal reaches it anyhow, with the whole foreground group.
+    Ctrl-C at a terminal reaches it anyhow, with the whole foreground group. What is ignored (nohup, the background of
+    a script) stays so for both: the command would not inherit it from one that listens.
     """
     shared = _at_terminal()
     early: list[int] = []
@@ -96,7 +97,7 @@ def _signals() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
         for number in early:
             child.send_signal(number)
 
-    with hearing(_HANDED_ON, hand_on):
+    with hearing(heeded(*_HANDED_ON), hand_on):
         yield started
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pytest_gatekeeper._cli.output import show, tell
 from pytest_gatekeeper._cli.session import add_options, finish, running
-from pytest_gatekeeper._cli.signals import hearing, wait
+from pytest_gatekeeper._cli.signals import hearing, heeded, wait
 from pytest_gatekeeper._core.variables import CLEARED
 from pytest_gatekeeper.errors import ProxyError
 from pytest_gatekeeper.gatekeeper import Gatekeeper
@@ -47,9 +47,9 @@ def export_lines(variables: dict[str, str]) -> list[str]:
 
 
 def serve(said: argparse.Namespace) -> int:
-    """Run until SIGINT or SIGTERM."""
+    """Run until SIGINT or SIGTERM, or until its terminal goes."""
     over: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with hearing(("SIGINT", "SIGTERM"), over.put), running(said, port=said.port) as proxy:
+    with hearing(("SIGINT", "SIGTERM", *heeded("SIGHUP")), over.put), running(said, port=said.port) as proxy:
         if said.ca_out:
             _write(said.ca_out, proxy)
         show("\n".join(export_lines(proxy.env_with(*said.tools))))

@@ -11,9 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-__all__ = ["hearing", "wait"]
+__all__ = ["hearing", "heeded", "wait"]
 
 _LOOK = 0.5  # seconds
+
+
+def heeded(*names: str) -> tuple[str, ...]:
+    """Those of these signals that are not ignored, as some are under nohup or in the background of a script."""
+    there = (name for name in names if hasattr(signal, name))
+    return tuple(name for name in there if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN)
 
 
 @contextmanager

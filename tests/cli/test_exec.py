@@ -100,6 +100,23 @@ def test_a_signal_that_does_not_end_the_wait_is_handed_on(
     assert running.returncode == 9, told
 
 
+DISPOSITIONS = """
+import signal
+print(*(signal.getsignal(number) is signal.SIG_IGN for number in (signal.SIGHUP, signal.SIGINT)))
+"""
+
+
+@pytest.mark.parametrize(("trap", "told"), [("trap '' HUP INT; ", "True True"), ("", "False False")])
+def test_a_signal_that_is_ignored_stays_so(environ: dict[str, str], trap: str, told: str) -> None:
+    """Under nohup, or in a script's background: the command ignores it as it would without exec."""
+    script = f'{trap}exec "$0" -m pytest_gatekeeper exec -- "$0" -c "$1"'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable, DISPOSITIONS],
+        env=environ, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{told}\n", done.stderr
+
+
 def test_an_unused_rule_fails_the_run_when_asked_to(gatekeeper: Gatekeeper, config: Path) -> None:
     """Status 1 and a reason; 0 where nobody asked, or the rule was used; a failing command keeps its own status."""
     unused = gatekeeper("exec", "--config", config, "--fail-on", "unused", "--", "true")

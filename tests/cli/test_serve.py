@@ -40,7 +40,7 @@ def serving(tmp_path: Path, config: Path, environ: dict[str, str]) -> Callable[.
     return serving
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_second_shell_sources_what_it_prints(
     serving: Callable[..., object], environ: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:

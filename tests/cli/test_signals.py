@@ -30,3 +30,17 @@ def test_a_signal_at_any_moment_is_heard() -> None:
     """Also while the wait itself holds what it waits with: each of hundreds, once."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
+
+
+HEEDED = "from pytest_gatekeeper._cli.signals import heeded; print(*heeded('SIGHUP', 'SIGTERM', 'SIGNOTHING'))"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no such signal")
+@pytest.mark.parametrize(("trap", "told"), [("trap '' HUP; ", "SIGTERM\n"), ("", "SIGHUP SIGTERM\n")])
+def test_what_is_ignored_is_not_heeded(trap: str, told: str) -> None:
+    """As a process finds it when it starts; one that the system lacks is not there."""
+    done = subprocess.run(
+        ["sh", "-c", f'{trap}exec "$0" -c "$1"', sys.executable, HEEDED],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == told, done.stderr
