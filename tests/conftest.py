@@ -134,8 +134,11 @@ class Message(NamedTuple):
 
 # ---- signals
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; what is started here inherits it
+# What is ignored (SIGINT in a shell's background, SIGHUP under nohup) would be so for all that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # ---- time
 
