@@ -213,7 +213,7 @@ STATUS_LINES = st.one_of(
 LAST = st.sampled_from([b"\r\n"] * 8 + [b"\n", b"", b"\r\n\r\n"])
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.tuples(REQUEST_LINES, FIELDS, LAST).map(b"".join))
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nHost:\r\n\r\n")
 def test_an_accepted_request_is_accepted_by_h11(raw: bytes) -> None:
@@ -222,7 +222,7 @@ def test_an_accepted_request_is_accepted_by_h11(raw: bytes) -> None:
     assert found is None or found == fuzz.judged(raw, RequestHead)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(st.tuples(STATUS_LINES, FIELDS, LAST).map(b"".join))
 @example(b"HTTP/1.1 200 \r\n\r\n")
 def test_an_accepted_response_is_accepted_by_h11(raw: bytes) -> None:
