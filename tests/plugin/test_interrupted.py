@@ -139,6 +139,18 @@ def test_never():
     last()
 """
 
+ALL_AT_ONCE = """
+gatekeeper_origin.faults.stall(path="/stall")
+clients = [websocket.create_connection("wss://ws.example.com/") for _ in range(3)]
+OPEN.extend(socket.create_connection((gatekeeper_proxy.host, gatekeeper_proxy.port)) for _ in range(3))
+def stall():
+    with contextlib.suppress(Exception):
+        urllib.request.urlopen("https://api.example.com/stall")
+threading.Thread(target=stall, daemon=True).start()
+gatekeeper_origin.wait_for(lambda origin: len(origin.received) == 4)
+ready(gatekeeper_proxy)
+"""
+
 MOMENTS = {
     "collection": Moment("ready()\nwait()\n\ndef test_it():\n    last()\n"),
     "a credential is fetched": Moment(SOURCE),
@@ -154,18 +166,8 @@ clients = [websocket.create_connection("wss://ws.example.com/") for _ in range(2
 ready(gatekeeper_proxy)
 clients[0].recv()
 """),
-    "all at once": in_a_test("""
-gatekeeper_origin.faults.stall(path="/stall")
-clients = [websocket.create_connection("wss://ws.example.com/") for _ in range(3)]
-OPEN.extend(socket.create_connection((gatekeeper_proxy.host, gatekeeper_proxy.port)) for _ in range(3))
-def stall():
-    with contextlib.suppress(Exception):
-        urllib.request.urlopen("https://api.example.com/stall")
-threading.Thread(target=stall, daemon=True).start()
-gatekeeper_origin.wait_for(lambda origin: len(origin.received) == 4)
-ready(gatekeeper_proxy)
-clients[0].recv()
-"""),
+    "all at once": in_a_test(ALL_AT_ONCE + "clients[0].recv()"),
+    "all at once, and a lock": in_a_test(ALL_AT_ONCE + "wait()"),
     "a body that comes": in_a_test("""
 gatekeeper_origin.respond(path="/stream", chunks=["first", threading.Event()])
 answer = urllib.request.urlopen("https://api.example.com/stream")

@@ -14,14 +14,12 @@ if TYPE_CHECKING:
     from tests.plugin.conftest import Suite
 
 HEAD = """
-import contextlib
 import http.client
 import os
 import socket
 import threading
 import time
 from pathlib import Path
-from urllib.error import HTTPError
 from urllib.request import urlopen
 import pytest
 import requests
@@ -294,7 +292,7 @@ def test_overriding_the_configuration(suite: Suite, value: str, expected: str | 
         assert "pytest_gatekeeper/" not in done.stdout.str()
 
 
-# ------------------------------------------------------------------ Ctrl-C
+# ------------------------------------------------------------------ the end of a run
 
 
 def test_a_run_ends_whatever_threads_do(suite: Suite) -> None:
