@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import queue
 import shlex
+import signal
 from pathlib import Path
 
 from pytest_gatekeeper._cli.output import show, tell
@@ -49,7 +50,7 @@ def export_lines(variables: dict[str, str]) -> list[str]:
 def serve(said: argparse.Namespace) -> int:
     """Run until SIGINT or SIGTERM, or until its terminal goes."""
     over: queue.SimpleQueue[int] = queue.SimpleQueue()
-    with hearing(("SIGINT", "SIGTERM", *heeded("SIGHUP")), over.put), running(said, port=said.port) as proxy:
+    with hearing((signal.SIGINT, signal.SIGTERM, *heeded("SIGHUP")), over.put), running(said, port=said.port) as proxy:
         if said.ca_out:
             _write(said.ca_out, proxy)
         show("\n".join(export_lines(proxy.env_with(*said.tools))))

@@ -16,20 +16,19 @@ __all__ = ["hearing", "heeded", "wait"]
 _LOOK = 0.5  # seconds
 
 
-def heeded(*names: str) -> tuple[str, ...]:
-    """Those of these signals that are not ignored, as some are under nohup or in the background of a script."""
-    there = (name for name in names if hasattr(signal, name))
-    return tuple(name for name in there if signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN)
+def heeded(*names: str) -> tuple[signal.Signals, ...]:
+    """Those of these signals that the system has and that are not ignored, as some are under nohup, say."""
+    there = (getattr(signal, name) for name in names if hasattr(signal, name))
+    return tuple(number for number in there if signal.getsignal(number) is not signal.SIG_IGN)
 
 
 @contextmanager
-def hearing(names: tuple[str, ...], heard: Callable[[int], None]) -> Iterator[None]:
-    """Call `heard` with the number of each of these signals, of which a system may lack some; then as it was before."""
+def hearing(numbers: tuple[signal.Signals, ...], heard: Callable[[int], None]) -> Iterator[None]:
+    """Call `heard` with the number of each of these signals that comes; then as it was before."""
 
     def handler(number: int, _: FrameType | None) -> None:
         heard(number)
 
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

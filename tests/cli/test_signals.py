@@ -13,10 +13,10 @@ LATEST = 2e-4  # seconds: a signal comes while the wait begins
 
 SCRIPT = f"""
 import queue, random, signal
-from pytest_gatekeeper._cli.signals import hearing, wait
+from pytest_gatekeeper._cli.signals import hearing, heeded, wait
 
 over = queue.SimpleQueue()
-with hearing(("SIGALRM", "SIGNOTHING"), over.put):
+with hearing(heeded("SIGALRM", "SIGNOTHING"), over.put):
     for _ in range({ROUNDS}):
         signal.setitimer(signal.ITIMER_REAL, random.random() * {LATEST} + 1e-6)
         wait(over)
@@ -32,7 +32,10 @@ def test_a_signal_at_any_moment_is_heard() -> None:
     assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr
 
 
-HEEDED = "from pytest_gatekeeper._cli.signals import heeded; print(*heeded('SIGHUP', 'SIGTERM', 'SIGNOTHING'))"
+HEEDED = """
+from pytest_gatekeeper._cli.signals import heeded
+print(*(number.name for number in heeded("SIGHUP", "SIGTERM", "SIGNOTHING")))
+"""
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="the system has no such signal")
