@@ -43,17 +43,21 @@ class Environment(NamedTuple):
     def set_up(self) -> bool:
         """Make it as it should be; whether it is, or the version is missing."""
         python = find(self.version)
+        return python is None or self._made_from(python)
+
+    def _made_from(self, python: str) -> bool:
         options = ["--lowest"] if self.lowest else []
         script = str(ROOT / "scripts" / "environment.py")
-        return python is None or succeeds(python, script, str(self.folder), "--extras", "test", *options)
+        return succeeds(python, script, str(self.folder), "--extras", "test", *options)
 
     def run_suite(self) -> bool:
         """Whether the suite passes in it. True where the version is missing and may be."""
-        if find(self.version) is None:
+        python = find(self.version)
+        if python is None:
             print(f"Python {self.version}: SKIPPED, not found on PATH or among pyenv's versions", flush=True)
             return os.environ.get("GATEKEEPER_ALL_PYTHONS") != "1"
         print(f"Python {self.version}: {self.folder.relative_to(ROOT)}", flush=True)
-        return self.set_up() and succeeds(str(self.folder / "bin" / "python"), *SUITE)
+        return self._made_from(python) and succeeds(str(self.folder / "bin" / "python"), *SUITE)
 
 
 def succeeds(*command: str) -> bool:
